@@ -1,0 +1,33 @@
+"""Fixtures that every test may use, and one hypothesis profile for all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples on every machine (derandomize): a red test must be red again when it is looked into.
+settings.register_profile("camelid", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("camelid")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data that is kept beside the project and never inside it."""
+    folder = Path(os.environ.get("CAMELID_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder} (set CAMELID_SHARED_DATA)")
+    return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Exhaustive variants run only when asked for: `pytest -m slow` or `-m ""`."""
+    if config.option.markexpr or any("::" in str(a) for a in config.args):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run by .ci/run"))
