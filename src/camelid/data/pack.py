@@ -1,0 +1,75 @@
+"""Packing: lay the examples of one optimiser step out in rows of at most `max_tokens`, sharing every common prefix.
+
+Batches are counted in examples, as users expect; packing is only a layout inside a step. Sorting the step's paths
+puts those with a common prefix next to each other, so each row computes a shared preamble once, and a row has no
+padding. Which row an example lands in changes nothing but rounding, because losses are summed over the whole step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camelid.data.tree import TokenTree, _sort_key, build_tree, common_prefix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One token path to train on.
+
+    ids:    (T,) int32
+    weight: (T,) float32, weight of the edge that ends in each token; weight[0] is 0
+    source: index of the data row it came from, to name it when something goes wrong
+    """
+
+    ids: np.ndarray
+    weight: np.ndarray
+    source: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One micro-batch: a tree, the examples in it, and what it would have cost unshared.
+
+    useful: tokens of the separate paths without padding; computed = len(tree) <= useful
+    """
+
+    tree: TokenTree
+    sources: tuple[int, ...]
+    useful: int
+
+
+def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = True) -> list[Row]:
+    """Rows that hold each example exactly once.
+
+    Raises ValueError for an example longer than `max_tokens`: the renderer's `max_length` must not exceed it.
+    """
+    order = sorted(range(len(examples)), key=lambda i: _sort_key(examples[i].ids)) if share else range(len(examples))
+    rows: list[Row] = []
+    members: list[Example] = []
+    size = 0
+    for i in order:
+        example = examples[i]
+        if len(example.ids) > max_tokens:
+            raise ValueError(f"an example of {len(example.ids)} tokens does not fit into a row of {max_tokens}")
+        shared = common_prefix(members[-1].ids, example.ids) if members and share else 0
+        if members and size + len(example.ids) - shared > max_tokens:
+            rows.append(_row(members, share))
+            members, size, shared = [], 0, 0
+        members.append(example)
+        size += len(example.ids) - shared
+    if members:
+        rows.append(_row(members, share))
+    return rows
+
+
+def _row(members: Sequence[Example], share: bool) -> Row:
+    tree = build_tree([m.ids for m in members], [m.weight for m in members], share=share)
+    return Row(tree, tuple(m.source for m in members), sum(len(m.ids) for m in members))
+
+
+def total_weight(examples: Sequence[Example]) -> float:
+    """Sum of the trained edges' weights, the denominator of a step's loss (float64 to keep it exact)."""
+    return float(sum(float(np.sum(e.weight, dtype=np.float64)) for e in examples))

@@ -1,0 +1,277 @@
+"""Attention over a token tree, plugged into transformers through its AttentionInterface.
+
+The mask is one line, ``k <= q < end[k]`` (data/tree.py). Written out densely it would cost the square of the row, so
+nothing here does that:
+
+* on a CPU, attention runs per block of queries over exactly the keys that the block can see, [ancestors, block]: the
+  cost follows the lengths of the paths. Plain batched matrix products with the softmax in between beat the CPU's
+  flash kernel at these sizes (2-5x in bfloat16; benchmarks/RESULTS.md);
+* on a GPU, FlexAttention with the same line as its `mask_mod` and a block mask that skips what nobody sees.
+
+Shape legend: N nodes of the row, H query heads, K key/value heads, G = H / K, D head size, L queries and S keys of a
+block. A row is one batch entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from camelid.data.tree import TokenTree
+
+TREE_ATTENTION = "camelid_tree"
+QUERIES_PER_BLOCK = 256  # keeps the scores of a block inside the second-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries [start, stop) of a run, and the key intervals that they can see, oldest first.
+
+    The last interval ends at `stop`; query start + i sees all keys but the last (stop - start - 1 - i).
+    `skip` (L, S) bool marks pairs beyond the sliding window, None without one.
+    """
+
+    start: int
+    stop: int
+    keys: tuple[tuple[int, int], ...]
+    skip: Tensor | None
+
+
+@dataclass(eq=False)
+class TreeLayout:
+    """What the model needs to know of a tree, on one device; built once a row and used by every layer."""
+
+    tree: TokenTree
+    device: torch.device
+    input_ids: Tensor = field(init=False)  # (1, N) int64
+    position_ids: Tensor = field(init=False)  # (1, N) int64, the depths
+    _blocks: dict[int | None, list[Block]] = field(init=False, default_factory=dict)
+    _flex: dict[int | None, Any] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.input_ids = torch.from_numpy(self.tree.token.astype(np.int64))[None].to(self.device)
+        self.position_ids = torch.from_numpy(self.tree.depth.astype(np.int64))[None].to(self.device)
+
+    def blocks(self, window: int | None) -> list[Block]:
+        """Query blocks for a layer with this sliding window (None = full attention)."""
+        if window not in self._blocks:
+            self._blocks[window] = list(_make_blocks(self.tree, window))
+        return self._blocks[window]
+
+    def flex_mask(self, window: int | None) -> Any:
+        """FlexAttention block mask of the same visibility rule."""
+        if window not in self._flex:
+            from torch.nn.attention.flex_attention import create_block_mask
+
+            end = torch.from_numpy(self.tree.end.astype(np.int64)).to(self.device)
+            depth = self.position_ids[0]
+
+            def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+                visible = (k <= q) & (q < end[k])
+                return visible if window is None else visible & (depth[q] - depth[k] < window)
+
+            n = len(self.tree)
+            self._flex[window] = create_block_mask(sees, None, None, n, n, device=str(self.device))
+        return self._flex[window]
+
+
+def _make_blocks(tree: TokenTree, window: int | None):
+    runs = tree.runs()
+    starts = np.array([start for start, _ in runs])
+    size = QUERIES_PER_BLOCK if window is None else min(QUERIES_PER_BLOCK, window)
+    for run_start, run_stop in runs:
+        ancestors: list[tuple[int, int]] = []
+        node = int(tree.parent[run_start])
+        while node >= 0:
+            start = int(starts[np.searchsorted(starts, node, side="right") - 1])
+            ancestors.append((start, node + 1))
+            node = int(tree.parent[start])
+        ancestors.reverse()
+        for start in range(run_start, run_stop, size):
+            stop = min(start + size, run_stop)
+            keys = _merge([*ancestors, (run_start, stop)])
+            skip = None
+            if window is not None:
+                keys = _newest(keys, window - 1 + stop - start)
+                seen = sum(b - a for a, b in keys)
+                distance = torch.arange(seen - (stop - start), seen)[:, None] - torch.arange(seen)[None, :]
+                skip = distance >= window
+                skip = skip if bool(skip.any()) else None
+            yield Block(start, stop, tuple(keys), skip)
+
+
+def _merge(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join intervals that touch, so that the common case is one plain slice."""
+    joined = [intervals[0]]
+    for a, b in intervals[1:]:
+        if a == joined[-1][1]:
+            joined[-1] = (joined[-1][0], b)
+        else:
+            joined.append((a, b))
+    return joined
+
+
+def _newest(intervals: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """The last `count` keys of the intervals (fewer if there are fewer)."""
+    kept: list[tuple[int, int]] = []
+    for a, b in reversed(intervals):
+        if count <= 0:
+            break
+        kept.append((max(a, b - count), b))
+        count -= b - max(a, b - count)
+    return kept[::-1]
+
+
+class TreeAttention(torch.autograd.Function):
+    """softmax(q k^T) v per block, with the probabilities recomputed in backward so that memory stays linear in N."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, q_KGND: Tensor, k_KND: Tensor, v_KND: Tensor, blocks: list[Block], scale: float
+    ) -> Tensor:
+        """Returns (N, K * G, D)."""
+        K, G, N, D = q_KGND.shape
+        out_NKGD = q_KGND.new_empty(N, K, G, D)
+        lse = torch.empty(K, G, N, dtype=torch.float32, device=q_KGND.device)
+        for block in blocks:
+            q, k = _queries(q_KGND, block), _gather(k_KND, block)
+            scores = _scores(q, k, block, G, scale)
+            block_lse = torch.logsumexp(scores.float(), -1)
+            lse[:, :, block.start : block.stop] = block_lse.view(K, G, -1)
+            probs = torch.exp(scores.float().sub_(block_lse[..., None])).to(q.dtype)
+            out = torch.bmm(probs, _gather(v_KND, block))
+            out_NKGD[block.start : block.stop] = out.view(K, G, -1, D).permute(2, 0, 1, 3)
+        ctx.save_for_backward(q_KGND, k_KND, v_KND, out_NKGD, lse)
+        ctx.blocks, ctx.scale = blocks, scale
+        return out_NKGD.view(N, K * G, D)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q_KGND, k_KND, v_KND, out_NKGD, lse = ctx.saved_tensors
+        K, G, N, D = q_KGND.shape
+        grad_NKGD = grads[0].reshape(N, K, G, D)
+        # sum over D of grad * out: the softmax backward's inner product, without the probabilities
+        delta = (grad_NKGD.float() * out_NKGD.float()).sum(-1).permute(1, 2, 0)  # (K, G, N)
+        grad_q = torch.empty_like(q_KGND, memory_format=torch.contiguous_format)
+        grad_k = torch.zeros(K, N, D, dtype=torch.float32, device=q_KGND.device)
+        grad_v = torch.zeros_like(grad_k)
+        for block in ctx.blocks:
+            rows = slice(block.start, block.stop)
+            q, k, v = _queries(q_KGND, block), _gather(k_KND, block), _gather(v_KND, block)
+            grad = grad_NKGD[rows].permute(1, 2, 0, 3).reshape(K, -1, D)
+            scores = _scores(q, k, block, G, ctx.scale)
+            probs = torch.exp(scores.float().sub_(lse[:, :, rows].reshape(K, -1, 1)))
+            _scatter(grad_v, torch.bmm(probs.to(q.dtype).transpose(1, 2), grad), block)
+            grad_probs = torch.bmm(grad, v.transpose(1, 2)).float()
+            grad_scores = grad_probs.sub_(delta[:, :, rows].reshape(K, -1, 1)).mul_(probs).mul_(ctx.scale).to(q.dtype)
+            grad_q[:, :, rows] = torch.bmm(grad_scores, k).view(K, G, -1, D)
+            _scatter(grad_k, torch.bmm(grad_scores.transpose(1, 2), q), block)
+        return grad_q, grad_k.to(k_KND.dtype), grad_v.to(v_KND.dtype), None, None
+
+
+def _queries(q_KGND: Tensor, block: Block) -> Tensor:
+    """(K, G * L, D): the query heads of a group are stacked as rows, so keys and values are never repeated."""
+    K, _, _, D = q_KGND.shape
+    return q_KGND[:, :, block.start : block.stop].reshape(K, -1, D)
+
+
+def _gather(x_KND: Tensor, block: Block) -> Tensor:
+    """(K, S, D): the keys (or values) that the block sees."""
+    pieces = [x_KND[:, a:b] for a, b in block.keys]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+
+def _scatter(total_KND: Tensor, part_KSD: Tensor, block: Block) -> None:
+    """Add a block's key (or value) gradient to where the keys came from."""
+    offset = 0
+    for a, b in block.keys:
+        total_KND[:, a:b] += part_KSD[:, offset : offset + b - a]
+        offset += b - a
+
+
+def _scores(q: Tensor, k: Tensor, block: Block, groups: int, scale: float) -> Tensor:
+    """(K, G * L, S) masked scores; only the last L columns can hold keys younger than the query."""
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+    length = block.stop - block.start
+    square = scores.view(scores.shape[0], groups, length, -1)
+    if length > 1:
+        square[..., -length:].masked_fill_(_younger(length, q.device), -torch.inf)
+    if block.skip is not None:
+        square.masked_fill_(block.skip.to(q.device), -torch.inf)
+    return scores
+
+
+_YOUNGER: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def _younger(length: int, device: torch.device) -> Tensor:
+    """(L, L) bool, True where the key is younger than the query; cut from one cached square."""
+    size = max(QUERIES_PER_BLOCK, length)
+    if (size, device) not in _YOUNGER:
+        _YOUNGER[size, device] = torch.ones(size, size, dtype=torch.bool, device=device).triu_(1)
+    return _YOUNGER[size, device][:length, :length]
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    tree_layout: TreeLayout | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention function: query (1, H, N, D), key and value (1, K, N, D) -> (1, N, H, D).
+
+    Raises ValueError for what a tree row does not support (attention dropout, score soft-capping, attention sinks):
+    a model that needs them is laid out in padded rows instead (model/layout.py), never computed wrongly.
+    """
+    if tree_layout is None or query.shape[0] != 1:
+        raise ValueError("tree attention needs a single row and its tree_layout")
+    if dropout or softcap is not None or s_aux is not None:
+        raise ValueError("attention dropout, soft-capped scores and attention sinks are not supported on a tree")
+    _, H, N, D = query.shape
+    K = key.shape[1]
+    if query.device.type == "cpu":
+        out = _TREE_ATTENTION(
+            query.view(K, H // K, N, D) if query.is_contiguous() else query[0].unflatten(0, (K, H // K)),
+            key[0],
+            value[0],
+            tree_layout.blocks(sliding_window),
+            scaling,
+        )
+        return out[None], None
+    from torch.nn.attention.flex_attention import flex_attention
+
+    out = _compiled(flex_attention)(
+        query, key, value, block_mask=tree_layout.flex_mask(sliding_window), scale=scaling, enable_gqa=H != K
+    )
+    return out.transpose(1, 2).contiguous(), None
+
+
+_TREE_ATTENTION: Callable[..., Tensor] = TreeAttention.apply  # type: ignore[assignment]
+_COMPILED: dict[Any, Any] = {}
+
+
+def _compiled(function: Any) -> Any:
+    """FlexAttention must be compiled to be fast (uncompiled it writes the dense scores out); compile it once."""
+    if function not in _COMPILED:
+        _COMPILED[function] = torch.compile(function, dynamic=True)
+    return _COMPILED[function]
+
+
+# No mask function is registered under this name, so transformers builds no mask at all (masking_utils: "custom
+# attention without equivalent mask creation").
+AttentionInterface.register(TREE_ATTENTION, tree_attention)
