@@ -15,6 +15,7 @@ the child's token. A root has no edge, hence weight 0.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class TokenTree:
         if len(self) and (len(starts) == 0 or starts[0] != 0):
             starts = np.concatenate(([0], starts))  # the first root: parent -1 equals its index - 1
         bounds = [*starts.tolist(), len(self)]
-        return list(zip(bounds[:-1], bounds[1:], strict=True))
+        return list(itertools.pairwise(bounds))
 
     def path(self, leaf: int) -> np.ndarray:
         """Node indices from the root to `leaf`, (depth + 1,) int64."""

@@ -1,0 +1,301 @@
+"""Recipes: one YAML file plus `key=value` overrides become one frozen, fully resolved `Recipe`.
+
+Each knob is declared once, with its help text beside it. Field names follow Hugging Face's where one exists. An
+unknown key is an error that names the nearest known one; an unusable combination is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from pydantic import ValidationError as PydanticError
+
+from camelid.errors import UserError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SourceSpec(_Section):
+    """One source of data with its share."""
+
+    path: str = Field(
+        description="file, glob, directory, hub id, or a name of dataset_info.json; `#500` samples 500 rows"
+    )
+    weight: PositiveFloat = Field(
+        1.0, description="how often the source is read, relative to once: 0.5 keeps half of its rows, 2 repeats them"
+    )
+    sample: PositiveInt | None = Field(None, description="keep this many rows, chosen by the seed")
+    split: str | None = Field(None, description="split of a hub data set or directory, for example train")
+    name: str | None = Field(None, description="configuration of a hub data set, or entry of a dataset_info.json")
+
+
+class LoraSettings(_Section):
+    """LoRA (Hu et al. 2021) as PEFT implements it."""
+
+    r: PositiveInt = Field(8, description="rank")
+    lora_alpha: PositiveFloat = Field(16.0, description="the update is scaled by lora_alpha / r")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="'all-linear', a regular expression, or a list of module name endings"
+    )
+    modules_to_save: list[str] = Field(default_factory=list, description="modules trained in full beside the adapter")
+    use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(r) (rank-stabilised LoRA)")
+    use_dora: bool = Field(False, description="weight-decomposed LoRA (DoRA)")
+    init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = Field(
+        True, description="PEFT's initialisation; true starts at the base exactly"
+    )
+
+
+class FreezeSettings(_Section):
+    """Train some of the base's own weights and freeze the rest."""
+
+    trainable: list[str] = Field(
+        default_factory=list, description="regular expressions searched in parameter names: what they match is trained"
+    )
+
+
+class Recipe(_Section):
+    """Everything that decides a training run."""
+
+    # what
+    base: str = Field(
+        "smollm2",
+        description="preset (smollm2, gemma3-270m, nano), HF directory or id, ModelScope id, GGUF file, run directory",
+    )
+    accept_license: str | None = Field(
+        None, description="name of a licence that the base asks to accept, for example gemma"
+    )
+    from_scratch: bool = Field(
+        False, description="take only the base's configuration and tokenizer; start from random weights"
+    )
+    objective: Literal["sft", "pretrain"] = Field("sft", description="what is learnt from the data")
+    task: Literal["chat"] = Field("chat", description="what the model is for")
+    method: Literal["lora", "full", "freeze"] = Field("lora", description="which weights are trained")
+    lora: LoraSettings = Field(default_factory=LoraSettings, description="settings of method lora")
+    freeze: FreezeSettings = Field(default_factory=FreezeSettings, description="settings of method freeze")
+
+    # data
+    data: str | list[str | SourceSpec] = Field(description="a path, a glob, an id, or a list of sources with weights")
+    eval_data: str | list[str | SourceSpec] | None = Field(
+        None, description="held-out data; none: `eval_fraction` of `data`"
+    )
+    eval_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of the rows of `data` held out when there is no eval_data"
+    )
+    max_eval_examples: PositiveInt | None = Field(None, description="evaluate on at most this many held-out examples")
+    template: str = Field(
+        "auto",
+        description="chat template: auto (the base's own), or alpaca, vicuna, chatml, llama2, llama3, chatglm, chatglm3, "
+        "zephyr, mistral, gemma, plain",
+    )
+    train_on: Literal["last", "all", "everything"] = Field(
+        "all", description="which tokens are trained: the last answer, all answers, or every token"
+    )
+    max_length: PositiveInt = Field(1024, description="longest example, in tokens")
+    cut: Literal["split", "drop", "left"] = Field(
+        "split", description="too long: split at turn borders, drop the row, or drop the oldest turns"
+    )
+    max_rejected: float = Field(0.01, ge=0, le=1, description="stop if a larger share of the rows is rejected")
+    shuffle: bool = Field(True, description="shuffle the examples each epoch (seeded)")
+
+    # how long and how fast
+    num_train_epochs: PositiveFloat = Field(3.0, description="passes over the data")
+    max_steps: PositiveInt | None = Field(None, description="stop after this many optimiser steps, whatever the epochs")
+    per_device_train_batch_size: PositiveInt = Field(
+        16, description="examples per device and micro-batch; packing is only a layout inside a step"
+    )
+    gradient_accumulation_steps: PositiveInt = Field(1, description="micro-batches per optimiser step")
+    learning_rate: PositiveFloat = Field(2e-4, description="peak learning rate")
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
+        "cosine", description="shape of the learning rate after the warm-up"
+    )
+    warmup_steps: NonNegativeInt = Field(0, description="optimiser steps of linear warm-up; 0: by warmup_ratio")
+    warmup_ratio: float = Field(0.03, ge=0, le=1, description="share of the steps spent in linear warm-up")
+    decay_ratio: float = Field(
+        0.2, ge=0, le=1, description="warmup_stable_decay: share of the steps in the final decay"
+    )
+    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="the learning rate ends at this share of its peak")
+    optim: Literal["adamw", "adafactor", "muon"] = Field(
+        "adamw", description="adamw; adafactor (no second moment per weight); muon (matrices; AdamW for the rest)"
+    )
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    adam_epsilon: PositiveFloat = Field(1e-8)
+    weight_decay: NonNegativeFloat = Field(
+        0.0, description="decoupled weight decay on matrices (not on norms and biases)"
+    )
+    max_grad_norm: NonNegativeFloat = Field(1.0, description="clip the gradient's norm; 0: never")
+    neftune_noise_alpha: NonNegativeFloat = Field(
+        0.0, description="NEFTune: uniform noise on the embeddings, scaled by alpha / sqrt(length * width)"
+    )
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="share of the target spread over the vocabulary")
+    kl_to_base: NonNegativeFloat = Field(
+        0.0, description="weight of KL(base || model) on the trained tokens, against forgetting; needs method lora"
+    )
+    seed: NonNegativeInt = Field(42)
+
+    # layout and precision
+    layout: Literal["tree", "separate"] = Field(
+        "tree", description="tree: share every common prefix; separate: one padded row per example"
+    )
+    max_tokens_per_row: PositiveInt | None = Field(
+        None, description="tokens computed at once; memory, not the result, depends on it; none: 2048 or max_length"
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: measured at start (a 0.2 s matrix product in each)"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, a third more time"
+    )
+
+    # where and when
+    output_dir: str = Field("runs/{name}", description="run directory; {name} is the recipe's file name")
+    logging_steps: PositiveInt = Field(1)
+    eval_steps: PositiveInt | None = Field(None, description="evaluate every so many steps; none: at the end only")
+    save_steps: PositiveInt | None = Field(
+        None, description="checkpoint every so many steps; none: at the end and when interrupted"
+    )
+    save_total_limit: PositiveInt = Field(2, description="checkpoints kept")
+    early_stopping_patience: PositiveInt | None = Field(
+        None, description="stop after so many evaluations without a better loss"
+    )
+    load_best_model_at_end: bool = Field(False, description="end with the weights of the best evaluation")
+    resume: str = Field(
+        "auto", description="auto (from the newest sound checkpoint of output_dir), no, or a checkpoint's path"
+    )
+
+    @property
+    def row_tokens(self) -> int:
+        """The row budget in force."""
+        return self.max_tokens_per_row or max(2048, self.max_length)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.method == "freeze" and not self.freeze.trainable:
+            raise ValueError("method freeze trains nothing: give freeze.trainable=['layers\\.(2[0-9])\\.']")
+        if self.kl_to_base and self.method != "lora":
+            raise ValueError("kl_to_base needs method lora: the base is the model with its adapter switched off")
+        if self.from_scratch and self.method == "lora":
+            raise ValueError(
+                "from_scratch starts from random weights: an adapter on them learns nothing; set method=full"
+            )
+        if self.max_tokens_per_row and self.max_tokens_per_row < self.max_length:
+            raise ValueError(f"max_tokens_per_row={self.max_tokens_per_row} is below max_length={self.max_length}")
+        wants_eval = self.eval_steps or self.early_stopping_patience or self.load_best_model_at_end
+        if wants_eval and not (self.eval_data or self.eval_fraction):
+            raise ValueError(
+                "eval_steps, early_stopping_patience and load_best_model_at_end need eval_data or eval_fraction"
+            )
+        if (self.early_stopping_patience or self.load_best_model_at_end) and not self.eval_steps:
+            raise ValueError("early_stopping_patience and load_best_model_at_end need eval_steps")
+        if self.resume not in ("auto", "no") and not Path(self.resume).exists():
+            raise ValueError(f"resume={self.resume}: no such checkpoint (auto, no, or the path of checkpoints/step-N)")
+        return self
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe and apply `a.b=c` overrides. Raises UserError with one line for anything unusable."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such recipe", where=str(path), mend=_nearest_recipe(path))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"not readable as YAML ({' '.join(str(error).split())})", where=str(path)) from error
+    if not isinstance(content, dict):
+        raise UserError("a recipe is a YAML mapping of fields", where=str(path), mend="see recipes/alpaca-lora.yaml")
+    for override in overrides:
+        _apply(content, override)
+    return make_recipe(content, where=str(path), name=path.stem)
+
+
+def make_recipe(content: dict[str, Any], *, where: str = "recipe", name: str = "run") -> Recipe:
+    """Validate a mapping of fields; `{name}` in output_dir becomes `name`."""
+    try:
+        recipe = Recipe.model_validate(content)
+    except PydanticError as error:
+        raise _user_error(error, where) from error
+    return recipe.model_copy(update={"output_dir": recipe.output_dir.replace("{name}", name)})
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(
+            f"'{override}' is not an override",
+            where="command line",
+            mend="write key=value, for example learning_rate=1e-4",
+        )
+    *parents, last = key.split(".")
+    target = content
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise UserError(f"'{parent}' has no fields of its own", where=f"override {override}")
+    try:
+        target[last] = _number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise UserError(f"the value of '{key}' is not readable as YAML", where=f"override {override}") from error
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-4 (no dot) as a string; people write learning rates that way.
+    if isinstance(value, str):
+        try:
+            return float(value) if "e" in value.lower() and value[0] in "+-.0123456789" else value
+        except ValueError:
+            return value
+    return value
+
+
+def _user_error(error: PydanticError, where: str) -> UserError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, 1, cutoff=0.5)
+        mend = f"did you mean '{near[0]}'?" if near else "`camelid schema` lists the known keys"
+        return UserError(f"unknown key '{key}'", where=where, mend=mend)
+    if first["type"] == "missing":
+        return UserError(
+            f"the key '{key}' is missing", where=where, mend=f"add {key}: ... to the recipe or {key}=... to the command"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    shown = f"{key}={first['input']!r}: {message}" if key else message
+    return UserError(shown[:400], where=where)
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        section = {"lora": LoraSettings, "freeze": FreezeSettings, "data": SourceSpec, "eval_data": SourceSpec}.get(
+            part
+        )
+        model = section or model
+    return list(model.model_fields)
+
+
+def _nearest_recipe(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path("recipes")
+    names = [str(p) for p in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
+    near = difflib.get_close_matches(str(path), names, 1, cutoff=0.4)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known recipes: {', '.join(names)}" if names else "give the path of a YAML recipe"
