@@ -31,6 +31,9 @@ class Message:
     tool_calls: tuple[dict[str, Any], ...] = ()  # as the row holds them, OpenAI's {"type", "function"} included
     name: str | None = None  # the tool that a `tool` message answers for, where the row says so
     trained: bool | None = None
+    # An Alpaca row's "input" follows the instruction and one line break: content[:input_start - 1] is the instruction
+    # and content[input_start:] the input, for templates that show the two under headings of their own.
+    input_start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class TreeMessage:
 
     message: Message
     replies: tuple[TreeMessage, ...] = ()
+    rank: int | None = None  # among its siblings as people ranked them, 0 the best; None where nobody did
 
 
 @dataclass(frozen=True, slots=True)
