@@ -1,0 +1,77 @@
+"""Copying out of a text what is asked for: fields to JSON, a word from a sentence, an entry of a table."""
+
+from __future__ import annotations
+
+import json
+
+from camelid.data.skills.draw import Draw
+from camelid.data.skills.row import Family, Task
+
+WEEKDAYS = {
+    "zh": ("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+}
+
+
+def _json(draw: Draw) -> Task:
+    """Name, age and city, or item and price, as a JSON object."""
+    if draw.choose("person", "order") == "person":
+        record = {"name": draw.pick("name"), "age": draw.number(18, 79), "city": draw.pick("city")}
+        text = draw.phrase("json.person.sentence", **record)
+        prompt = draw.phrase("json.person", text=text)
+    else:
+        record = {"item": draw.pick("thing"), "price": draw.number(3, 99)}
+        text = draw.phrase("json.order.sentence", name=draw.pick("name"), **record)
+        prompt = draw.phrase("json.order", text=text)
+    return Task(prompt, json.dumps(record, ensure_ascii=False))
+
+
+def _reading(draw: Draw) -> Task:
+    """Who, where, what or when, from one sentence."""
+    facts = {
+        "name": draw.pick("name"),
+        "city": draw.pick("city"),
+        "item": draw.pick("thing"),
+        "day": draw.choose(*WEEKDAYS[draw.language]),
+    }
+    asked = draw.choose("who", "where", "what", "when")
+    text = draw.phrase("reading.sentence", **facts)
+    prompt = draw.phrase("reading", text=text, question=draw.phrase(f"reading.{asked}"))
+    return Task(prompt, facts[{"who": "name", "where": "city", "what": "item", "when": "day"}[asked]])
+
+
+def _lookup(draw: Draw) -> Task:
+    """One price from a list of three."""
+    things = draw.several("thing", 3)
+    prices = draw.numbers(2, 99, 3)
+    table = draw.listing([draw.words(f"{t}{p}元", f"{t} {p}") for t, p in zip(things, prices, strict=True)])
+    asked = draw.chance.randrange(3)
+    return Task(draw.phrase("lookup", table=table, key=things[asked]), str(prices[asked]))
+
+
+def _route(draw: Draw) -> Task:
+    """Classification by a table in the prompt: the topic that a message names decides the team."""
+    topics, teams = draw.several("topic", 3), draw.several("team", 3)
+    rules = draw.words("；", "; ").join(
+        draw.words(f"{topic}→{team}", f"{topic} -> {team}") for topic, team in zip(topics, teams, strict=True)
+    )
+    asked = draw.chance.randrange(3)
+    return Task(draw.phrase("route", rules=rules, text=draw.phrase("route.sentence", key=topics[asked])), teams[asked])
+
+
+def _glossary(draw: Draw) -> Task:
+    """Two words translated by a glossary of three in the prompt."""
+    pairs = draw.several("word_pair", 3)
+    table = draw.listing([f"{word}={translation}" for word, translation in pairs])
+    asked = draw.chance.sample(pairs, 2)
+    words, translations = zip(*asked, strict=True)
+    return Task(draw.phrase("glossary", table=table, key=draw.listing(list(words))), ", ".join(translations))
+
+
+FAMILIES = (
+    Family("json", _json, check="json"),
+    Family("reading", _reading),
+    Family("lookup", _lookup),
+    Family("route", _route),
+    Family("glossary", _glossary),
+)

@@ -1,0 +1,104 @@
+"""Rewriting into a fixed form: dates, times, telephone numbers, units, numerals, a standard reply."""
+
+from __future__ import annotations
+
+import datetime
+
+from camelid.data.skills.draw import Draw
+from camelid.data.skills.extraction import WEEKDAYS
+from camelid.data.skills.row import Family, Task
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+SMALL_NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+UNITS = {  # (unit, smaller unit, how many of it)
+    "zh": (("公里", "米", 1000), ("米", "厘米", 100), ("公斤", "克", 1000), ("升", "毫升", 1000), ("元", "角", 10)),
+    "en": (("km", "m", 1000), ("m", "cm", 100), ("kg", "g", 1000), ("L", "mL", 1000), ("cm", "mm", 10)),
+}
+
+
+def _date(draw: Draw) -> Task:
+    """A date in words -> 2024-03-05."""
+    first, last = datetime.date(1990, 1, 1).toordinal(), datetime.date(2039, 12, 31).toordinal()
+    date: datetime.date = draw.make(lambda: datetime.date.fromordinal(draw.chance.randint(first, last)))
+    words = draw.words(f"{date.year}年{date.month}月{date.day}日", f"{MONTHS[date.month - 1]} {date.day}, {date.year}")
+    return Task(draw.phrase("date", date=words), date.isoformat())
+
+
+def _time(draw: Draw) -> Task:
+    """Twelve hours -> twenty-four: 3:20 pm -> 15:20."""
+
+    def clock() -> str:
+        return f"{draw.chance.randint(8, 21):02}:{5 * draw.chance.randint(1, 11):02}"
+
+    time = draw.make(clock)
+    hour, minute = int(time[:2]), int(time[3:])
+    half = (hour - 1) % 12 + 1
+    words = draw.words(
+        f"{'上午' if hour < 12 else '下午'}{half}点{minute}分", f"{half}:{minute:02} {'am' if hour < 12 else 'pm'}"
+    )
+    return Task(draw.phrase("time", time=words), time)
+
+
+def _phone(draw: Draw) -> Task:
+    """13812345678 -> 138-1234-5678 (zh), 4155550132 -> 415-555-0132 (en)."""
+    first = draw.words(f"1{draw.chance.randint(3, 9)}", str(draw.chance.randint(2, 9)))
+    digits = first + draw.make(lambda: "".join(str(draw.chance.randint(0, 9)) for _ in range(9)))
+    end_of_second = draw.words(7, 6)
+    formatted = f"{digits[:3]}-{digits[3:end_of_second]}-{digits[end_of_second:]}"
+    return Task(draw.phrase("phone", digits=digits), formatted)
+
+
+def _units(draw: Draw) -> Task:
+    """A whole number of a unit in a smaller one, the factor being stated."""
+    unit, smaller, factor = draw.choose(*UNITS[draw.language])
+    value = draw.make(lambda: draw.chance.randint(2, 99), lambda n: draw.words(f"{n}{unit}", f"{n} {unit}"))
+    space = draw.words("", " ")
+    fields = {"amount": f"{value}{space}{unit}", "from": unit, "unit": smaller, "factor": factor}
+    return Task(draw.phrase("units", **fields), f"{value * factor}{space}{smaller}")
+
+
+def _spell_zh(value: int) -> str:
+    digits = "零一二三四五六七八九"
+    tens, ones = divmod(value, 10)
+    return ("" if tens < 2 else digits[tens]) + ("十" if tens else "") + (digits[ones] if ones or not tens else "")
+
+
+def _spell_en(value: int) -> str:
+    tens, ones = divmod(value, 10)
+    if tens < 2:
+        return SMALL_NUMBERS[value]
+    return TENS[tens - 2] + (f"-{SMALL_NUMBERS[ones]}" if ones else "")
+
+
+def _numerals(draw: Draw) -> Task:
+    """Number words -> digits, 11 to 99."""
+    value = draw.number(11, 99)
+    return Task(draw.phrase("numerals", words=draw.words(_spell_zh, _spell_en)(value)), str(value))
+
+
+def _reply(draw: Draw) -> Task:
+    """A standard confirmation, filled in."""
+    name, day, hour = draw.pick("name"), draw.choose(*WEEKDAYS[draw.language]), draw.chance.randint(1, 11)
+    half = draw.choose(*draw.words(("上午", "下午"), ("am", "pm")))
+    time = draw.words(f"{half}{hour}点", f"{hour} {half}")
+    answer = draw.words(
+        f"尊敬的{name}，您{day}{time}的预约已确认。", f"Dear {name}, your appointment on {day} at {time} is confirmed."
+    )
+    return Task(draw.phrase("reply", name=name, day=day, hour=time), answer)
+
+
+FAMILIES = (
+    Family("date", _date),
+    Family("time", _time),
+    Family("phone", _phone),
+    Family("units", _units),
+    Family("numerals", _numerals),
+    Family("reply", _reply),
+)

@@ -1,0 +1,37 @@
+"""How sure a share of right answers is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Z_95 = 1.959963984540054  # the standard normal's two-sided 95% point
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`right` of `total`, with its Wilson score interval (Wilson 1927), which holds at 0% and 100% too."""
+
+    right: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share itself; nan where nothing was asked."""
+        return self.right / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end at 95%; (0, 1) where nothing was asked."""
+        if self.total == 0:
+            return 0.0, 1.0
+        n, p, z2 = self.total, self.value, Z_95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def __str__(self) -> str:
+        if self.total == 0:
+            return "0/0"
+        low, high = self.interval
+        return f"{self.right}/{self.total} = {self.value:.1%} [{low:.1%}, {high:.1%}]"
