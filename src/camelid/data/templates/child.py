@@ -1,0 +1,125 @@
+"""The child process in which foreign chat templates run: started once, watched by the clock, killed when it overruns.
+
+One batch is one request, so 1,000 rows cost one round trip; each row has `SECONDS` of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from camelid.data.templates import sandbox
+
+SECONDS = 2.0  # for one rendering
+START_SECONDS = 60.0  # for the interpreter to start, on a machine under load
+# What an interpreter needs to start. Keys and tokens of the user's stay out of a process that runs foreign programs.
+_KEPT_VARIABLES = {"PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"}
+_KEPT_PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "CONDA_PREFIX")
+
+
+class RenderProcess:
+    """Renders rows in the child. Safe to share between threads; a forked copy starts a child of its own."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._owner = 0
+        self._stop: weakref.finalize | None = None
+
+    def render(
+        self, source: str, rows: Sequence[Mapping[str, Any]], *, mark: bool = False, now: str | None = None
+    ) -> list[dict[str, str]]:
+        """One reply a row, in order: {"text"}, {"error"} or {"limit"}, as `sandbox` describes them."""
+        replies: list[dict[str, str]] = []
+        with self._lock:
+            while len(replies) < len(rows):
+                replies += self._attempt(source, rows[len(replies) :], mark, now)
+        return replies
+
+    def _attempt(self, source: str, rows: Sequence[Mapping[str, Any]], mark: bool, now: str | None) -> list[dict]:
+        """Replies up to and including the first row that broke the child, which is then gone."""
+        process = self._started()
+        request = {"source": source, "mark": mark, "now": now, "seconds": self.seconds, "rows": list(rows)}
+        assert process.stdin is not None
+        replies: list[dict[str, str]] = []
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            while len(replies) < len(rows):
+                line = self._lines.get(timeout=self.seconds if replies else self.seconds + 0.5)
+                if not line:
+                    raise BrokenPipeError
+                replies.append(json.loads(line))
+        except queue.Empty:
+            self.close()
+            replies.append({"limit": f"the chat template ran longer than {self.seconds:g} s"})
+        except (BrokenPipeError, ConnectionError):
+            self.close()
+            replies.append({"limit": "the chat template broke its process (too much time or memory)"})
+        return replies
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
+            return self._process
+        self.close()
+        environment = {k: v for k, v in os.environ.items() if k in _KEPT_VARIABLES or k.startswith(_KEPT_PREFIXES)}
+        # -P: the script's own folder stays off the path, so that no sibling file can pass for a library.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(sandbox.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self._owner, self._lines = os.getpid(), queue.Queue()
+        assert self._process.stdout is not None
+        threading.Thread(target=_forward, args=(self._process.stdout, self._lines), daemon=True).start()
+        self._stop = weakref.finalize(self, _stop, self._process, os.getpid())
+        if not self._lines.get(timeout=START_SECONDS):
+            raise RuntimeError("the process for chat templates did not start")
+        return self._process
+
+    def close(self) -> None:
+        """Kill the child, if this process started it."""
+        if self._stop is not None:
+            self._stop()
+        self._process = self._stop = None
+
+
+def _forward(stream: IO[bytes], lines: queue.Queue[bytes]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(b"")  # the child is gone
+
+
+def _stop(process: subprocess.Popen[bytes], owner: int) -> None:
+    if owner != os.getpid():
+        return  # a fork's copy of the handle: the child is not ours to kill
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(BrokenPipeError):  # unsent bytes of a request that nobody will answer
+                stream.close()
+
+
+_shared: RenderProcess | None = None
+
+
+def shared_process() -> RenderProcess:
+    """The one child that all templates of this Python process share."""
+    global _shared
+    if _shared is None:
+        _shared = RenderProcess()
+    return _shared
