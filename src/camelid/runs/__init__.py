@@ -1,0 +1,1 @@
+"""What a run leaves on disk: its directory, manifest, metrics, progress line and report. Floor 0: no torch here."""
