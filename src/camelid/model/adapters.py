@@ -1,0 +1,148 @@
+"""Which weights are trained: everything, a pattern, or a LoRA adapter (PEFT, the format that everyone loads).
+
+PEFT's own linear layer is kept for every variant. For the plain case, one adapter without dropout, its forward pass is
+replaced by one autograd function that adds the low-rank product in place and keeps only what backward needs; PEFT's
+`_register_custom_module` is the way it offers for that. Oracle: PEFT's forward (tests/model/test_adapters.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import Linear as PeftLoraLinear
+from torch import Tensor, nn
+
+from camelid.config import FreezeSettings, LoraSettings
+from camelid.errors import UserError
+
+
+class _LoraLinear(torch.autograd.Function):
+    """y = x W^T + b + s (x A^T) B^T with W frozen; x (N, I), W (O, I), A (R, I), B (O, R), y (N, O)."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        low = x @ a.T
+        y = nn.functional.linear(x, weight, bias)
+        y.addmm_(low, b.T, alpha=scale)
+        ctx.save_for_backward(x, low, weight, a, b)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, weight, a, b = ctx.saved_tensors
+        grad = grads[0]
+        grad_low = (grad @ b).mul_(ctx.scale)
+        grad_a = grad_low.T @ x
+        grad_b = (grad.T @ low).mul_(ctx.scale)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight).addmm_(grad_low, a)
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+@final
+class FusedLoraLinear(PeftLoraLinear):
+    """PEFT's LoRA layer with a fused forward for the plain case."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        name = self._plain_adapter(args, kwargs)
+        base = self.get_base_layer()
+        if name is None or base.weight.requires_grad or not torch.is_grad_enabled():
+            return super().forward(x, *args, **kwargs)
+        rows = x.reshape(-1, x.shape[-1])
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        y: Tensor = _LoraLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[assignment]
+        return y.view(*x.shape[:-1], -1)
+
+    def _plain_adapter(self, args: tuple, kwargs: dict) -> str | None:
+        """Name of the one active adapter if nothing but y = Wx + sBAx is asked for."""
+        if args or kwargs or self.disable_adapters or self.merged or torch.is_autocast_enabled("cpu"):
+            return None
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if len(active) != 1 or self.lora_variant or self.fan_in_fan_out:
+            return None
+        name = active[0]
+        dropout = self.lora_dropout[name]
+        if self.lora_bias[name] or (self.training and isinstance(dropout, nn.Dropout) and dropout.p > 0):
+            return None
+        return name
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A model ready for training.
+
+    lm:   the transformers causal LM, adapter layers inside
+    peft: the PEFT wrapper around it, None without an adapter; it saves and loads the adapter
+    """
+
+    lm: nn.Module
+    peft: PeftModel | None
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The trained parameters by their name in `lm`."""
+        return {name: p for name, p in self.lm.named_parameters() if p.requires_grad}
+
+    def count(self) -> tuple[int, int]:
+        """(trained, all) parameters."""
+        everything = sum(p.numel() for p in self.lm.parameters())
+        return sum(p.numel() for p in self.named_parameters().values()), everything
+
+
+def add_lora(model: nn.Module, settings: LoraSettings, *, seed: int) -> Trainable:
+    """Put a fresh LoRA adapter on every targeted linear layer; float32 adapters whatever the base's type."""
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT's hint says int, its arithmetic takes any number
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.target_modules,
+        modules_to_save=settings.modules_to_save or None,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
+        init_lora_weights=settings.init_lora_weights,  # type: ignore[arg-type]
+        task_type="CAUSAL_LM",
+    )
+    config._register_custom_module({nn.Linear: FusedLoraLinear})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            wrapped = get_peft_model(model, config, autocast_adapter_dtype=True)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise UserError(
+                f"lora.target_modules={settings.target_modules!r} matches no module of this base",
+                mend="use all-linear, or names such as [q_proj, v_proj]",
+            ) from error
+    # The custom layer is a runtime matter: the saved configuration must be one that any PEFT can read.
+    return Trainable(wrapped.get_base_model(), wrapped)  # type: ignore[arg-type]
+
+
+def train_in_full(model: nn.Module) -> Trainable:
+    """Every weight is trained."""
+    model.requires_grad_(True)
+    return Trainable(model, None)
+
+
+def freeze_all_but(model: nn.Module, settings: FreezeSettings) -> Trainable:
+    """Train what a pattern matches and freeze the rest. Raises UserError for a pattern that matches nothing."""
+    model.requires_grad_(False)
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in settings.trainable:
+        try:
+            hits = [name for name in names if re.search(pattern, name)]
+        except re.error as error:
+            raise UserError(f"'{pattern}' is not a regular expression ({error})", where="freeze.trainable") from error
+        if not hits:
+            raise UserError(
+                f"'{pattern}' matches no parameter", where="freeze.trainable", mend=f"names look like {names[-2]}"
+            )
+        for name in hits:
+            model.get_parameter(name).requires_grad_(True)
+    return Trainable(model, None)

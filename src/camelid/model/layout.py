@@ -1,0 +1,153 @@
+"""Run a causal LM over a row of examples and return log-probabilities of its trained edges.
+
+Two layouts give the same numbers: `tree` (each shared prefix once; attention by model/attend.py) and `separate` (one
+padded row per path, the model's ordinary attention), the fallback for models that cannot attend over a tree. Which
+one a model gets is decided here, once, by what it declares and by a check on a tiny tree; it is said in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camelid.data.tree import TokenTree, build_tree
+from camelid.model.attend import TREE_ATTENTION, TreeLayout
+from camelid.model.head import Head, edge_logprobs, head_of
+
+
+@dataclass(frozen=True)
+class EdgeOutput:
+    """What the model says about a row's trained edges.
+
+    logp:   (E,) float32, log-probability of each edge's label
+    mean:   (E,) float32, mean log-probability over the vocabulary (zeros unless asked for)
+    weight: (E,) float32, the edges' training weights
+    hidden: (M, D), final hidden rows of the distinct parents
+    row:    (E,) int64, row of `hidden` that each edge leaves from
+    """
+
+    logp: Tensor
+    mean: Tensor
+    weight: Tensor
+    hidden: Tensor
+    row: Tensor
+
+
+def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
+    """('tree' | 'separate', reason). Sets the model's attention accordingly and proves the choice on a tiny tree."""
+    if wanted == "separate":
+        model.set_attn_implementation("sdpa")  # type: ignore[operator]
+        return "separate", "asked for"
+    reason = _why_not_tree(model)
+    if reason is None:
+        model.set_attn_implementation(TREE_ATTENTION)  # type: ignore[operator]
+        gap = _tiny_tree_gap(model)
+        if gap <= 0.05:
+            return "tree", f"each shared prefix is computed once (checked: largest relative difference {gap:.1e})"
+        reason = f"a tiny tree differed from its separate paths by {gap:.1e}"
+    model.set_attn_implementation("sdpa")  # type: ignore[operator]
+    return "separate", reason
+
+
+def _why_not_tree(model: nn.Module) -> str | None:
+    """The declared reason why a model cannot attend over a tree."""
+    name = type(model).__name__
+    if not model._supports_attention_backend:  # type: ignore[union-attr]  # transformers' declaration of the interface
+        return f"{name} does not take attention from outside"
+    config = model.config.get_text_config().to_dict()  # type: ignore[union-attr]
+    kinds = set(config.get("layer_types") or []) - {"full_attention", "sliding_attention"}
+    if kinds:
+        return f"{name} has {', '.join(sorted(kinds))} layers"
+    if config.get("attn_logit_softcapping"):
+        return f"{name} caps its attention scores"
+    return None
+
+
+def _tiny_tree_gap(model: nn.Module) -> float:
+    """Largest difference of hidden states between a small tree and its separate paths, relative to their size."""
+    vocabulary = model.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    token = np.arange(1, 13, dtype=np.int32) * 7 % vocabulary
+    paths = [token[:8], np.concatenate((token[:4], token[8:])).astype(np.int32)]
+    tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        shared = hidden_states(model, tree, "tree").float()
+        model.set_attn_implementation("sdpa")  # type: ignore[operator]
+        gap = 0.0
+        for path, leaf in zip(paths, tree.leaves, strict=True):
+            alone = hidden_states(model, build_tree([path], [np.zeros(len(path), np.float32)]), "separate").float()
+            difference = (shared[tree.path(leaf)] - alone).abs().max() / alone.abs().max()
+            gap = max(gap, float(difference))
+        model.set_attn_implementation(TREE_ATTENTION)  # type: ignore[operator]
+    model.train(was_training)
+    return gap if np.isfinite(gap) else float("inf")
+
+
+def hidden_states(model: nn.Module, tree: TokenTree, layout: str, *, noise_alpha: float = 0.0) -> Tensor:
+    """Final hidden state of every node, (N, D). `noise_alpha` > 0 adds NEFTune's noise to the embeddings."""
+    decoder = model.get_decoder()  # type: ignore[operator]
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    if layout == "tree":
+        rows = TreeLayout(tree, device)
+        inputs = _inputs(model, rows.input_ids, tree, noise_alpha)
+        out = decoder(**inputs, position_ids=rows.position_ids, tree_layout=rows, use_cache=False)
+        return out.last_hidden_state[0]
+    runs = tree.runs()
+    if not all(tree.parent[start] < 0 for start, _ in runs):
+        raise ValueError("the separate layout needs a tree that was built with share=False")
+    longest = max(stop - start for start, stop in runs)
+    ids = torch.zeros(len(runs), longest, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for i, (start, stop) in enumerate(runs):
+        ids[i, : stop - start] = torch.from_numpy(tree.token[start:stop].astype(np.int64))
+        mask[i, : stop - start] = 1
+    mask = mask.to(device)
+    inputs = _inputs(model, ids.to(device), tree, noise_alpha)
+    out = decoder(**inputs, attention_mask=mask, use_cache=False)
+    return out.last_hidden_state[mask.bool()]
+
+
+def _inputs(model: nn.Module, ids: Tensor, tree: TokenTree, noise_alpha: float) -> dict[str, Tensor]:
+    if not noise_alpha:
+        return {"input_ids": ids}
+    embeds = model.get_input_embeddings()(ids)  # type: ignore[operator]
+    length = len(tree) / max(1, len(tree.leaves))
+    bound = noise_alpha / (length * embeds.shape[-1]) ** 0.5  # NEFTune (Jain et al. 2023): alpha / sqrt(L d)
+    return {"inputs_embeds": embeds + torch.empty_like(embeds).uniform_(-bound, bound)}
+
+
+def edge_output(
+    model: nn.Module, tree: TokenTree, layout: str, *, noise_alpha: float = 0.0, want_mean: bool = False
+) -> EdgeOutput:
+    """Log-probabilities of the tree's trained edges. A tree without any gives empty tensors."""
+    hidden = hidden_states(model, tree, layout, noise_alpha=noise_alpha)
+    edges = tree.trained_edges()
+    parents, row = np.unique(tree.parent[edges], return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    device = hidden.device
+    row_E = torch.from_numpy(row[order].astype(np.int64)).to(device)
+    label_E = torch.from_numpy(tree.token[edges[order]].astype(np.int64)).to(device)
+    weight_E = torch.from_numpy(tree.weight[edges[order]]).to(device)
+    rows = hidden.index_select(0, torch.from_numpy(parents.astype(np.int64)).to(device))
+    logp, mean = edge_logprobs(rows, head_of(model), row_E, label_E, want_mean=want_mean)
+    return EdgeOutput(logp, mean, weight_E, rows, row_E)
+
+
+def check_head(model: nn.Module) -> float:
+    """Largest difference between the model's own logits and ours on a few tokens, relative to their size."""
+    head: Head = head_of(model)
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    tree = build_tree([np.arange(1, 7, dtype=np.int32)], [np.zeros(6, np.float32)])
+    rows = TreeLayout(tree, device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        out = model(input_ids=rows.input_ids, position_ids=rows.position_ids, tree_layout=rows, use_cache=False)
+        ours = head.logits(hidden_states(model, tree, "tree"))
+        theirs = out.logits[0].float()
+    model.train(was_training)
+    return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -1,0 +1,321 @@
+"""The training loop. It reads top to bottom; what it calls is one concept each.
+
+A step: this rank's examples, laid out in rows (trees), each row's summed loss divided by the weight of the whole
+step's edges over all ranks, gradients summed, clipped, applied. Nothing in it asks which method or objective runs.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from camelid.data.pack import Example, Row, pack_step, total_weight
+from camelid.errors import UserError
+from camelid.model.head import head_of, kl_to_base
+from camelid.model.layout import EdgeOutput, edge_output, hidden_states
+from camelid.runs.directory import RunDirectory
+from camelid.train.checkpoint import Checkpoint, save_checkpoint
+from camelid.train.interrupt import Interrupts
+from camelid.train.objectives import row_weight
+from camelid.train.optim import set_learning_rate
+from camelid.train.setup import Setup
+from camelid.train.state import restore_tensors, seed_step, state_tensors
+
+
+class Progress(Protocol):
+    """Where the loop reports to (runs/progress.py, or a test's list)."""
+
+    def start(self, total_steps: int, *, done: int = 0) -> None: ...
+    def update(self, step: int, **values: float) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass
+class Counters:
+    """What the loop carries from step to step; saved in each checkpoint."""
+
+    useful_tokens: int = 0  # tokens of the separate, unpadded examples
+    computed_tokens: int = 0  # nodes of the trees
+    trained_tokens: float = 0.0  # summed weight of the trained edges
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+    evaluations_without_better: int = 0
+
+
+@dataclass
+class Outcome:
+    """How training ended. `stopped` is 'done', 'early' (no better evaluation), or 'interrupted'."""
+
+    step: int
+    stopped: str
+    counters: Counters
+    losses: list[float] = field(default_factory=list)
+    eval_losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """One rank's rows of one optimiser step, and the weight of their edges."""
+
+    step: int
+    rows: list[Row]
+    weight: float
+    useful: int
+
+    @property
+    def computed(self) -> int:
+        """Tokens that are really computed."""
+        return sum(len(row.tree) for row in self.rows)
+
+
+class NonFinite(UserError):
+    """A loss or gradient that is not a number; names the rows behind it."""
+
+
+def train(
+    setup: Setup, run: RunDirectory, progress: Progress, interrupts: Interrupts, checkpoint: Checkpoint | None = None
+) -> Outcome:
+    """Train from `checkpoint` (or the start) to the end of the schedule, or until interrupted.
+
+    Ends with a checkpoint of its last step in every case. Raises UserError where going on would be wrong.
+    """
+    recipe, world, data = setup.recipe, setup.world, setup.data
+    parameters = setup.trainable.named_parameters()
+    counters, start = Counters(), 0
+    if checkpoint is not None:
+        restore_tensors(checkpoint.tensors, parameters, setup.optimizers)
+        counters, start = Counters(**checkpoint.state["counters"]), checkpoint.step
+    total = data.schedule.total_steps
+    saved = start if checkpoint is not None else -1
+    evaluation = _evaluation_rows(setup)
+    outcome = Outcome(start, "done", counters)
+    progress.start(total, done=start)
+    with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
+        for batch in batches:
+            began = time.perf_counter()
+            seed_step(recipe.seed, batch.step, world.rank)
+            set_learning_rate(setup.optimizers, recipe.learning_rate * setup.factor(batch.step))
+            weight, useful, computed = world.sum([batch.weight, batch.useful, batch.computed])
+            loss_sum = 0.0
+            for row in batch.rows:
+                if interrupts.requested:
+                    break
+                loss = row_loss(setup, row)
+                _require_finite_loss(setup, batch.step, row, loss)
+                (loss / max(weight, 1e-12)).backward()
+                loss_sum += float(loss.detach())
+            if world.max(float(interrupts.requested)):
+                _drop_gradients(parameters)
+                outcome.stopped = "interrupted"
+                break
+            world.sum_gradients(parameters.values())
+            norm = _clip(setup, parameters, batch)
+            for optimizer in setup.optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            step = outcome.step = batch.step + 1
+            (loss_total,) = world.sum([loss_sum])
+            loss_mean = loss_total / max(weight, 1e-12)
+            seconds = time.perf_counter() - began
+            counters.useful_tokens += int(useful)
+            counters.computed_tokens += int(computed)
+            counters.trained_tokens += weight
+            counters.seconds += seconds
+            outcome.losses.append(loss_mean)
+            values: dict[str, Any] = {
+                "loss": loss_mean,
+                "learning_rate": recipe.learning_rate * setup.factor(batch.step),
+                "grad_norm": norm,
+                "tokens_per_second": useful / seconds,
+                "computed_tokens_per_second": computed / seconds,
+                "peak_memory_bytes": peak_memory_bytes(world.device),
+            }
+            progress.update(step, **values)
+            if world.first and (step % recipe.logging_steps == 0 or step == total):
+                metrics.write(step, **values)
+            better = False
+            if evaluation and recipe.eval_steps and (step % recipe.eval_steps == 0 or step == total):
+                eval_loss = evaluate(setup, evaluation)
+                better = _note_evaluation(outcome, step, eval_loss)
+                progress.note(f"step {step}: eval loss {eval_loss:.4f}{' (best so far)' if better else ''}")
+                if world.first:
+                    metrics.write(step, eval_loss=eval_loss)
+            if (recipe.save_steps and step % recipe.save_steps == 0) or (better and recipe.load_best_model_at_end):
+                metrics.sync()
+                _save(setup, run, step, counters)
+                saved = step
+            patience = recipe.early_stopping_patience
+            if patience and counters.evaluations_without_better >= patience and step < total:
+                progress.note(f"step {step}: no better evaluation in {patience}; stopping early")
+                outcome.stopped = "early"
+                break
+        if saved != outcome.step and outcome.step > 0:
+            metrics.sync()
+            _save(setup, run, outcome.step, counters)
+    return outcome
+
+
+def row_loss(setup: Setup, row: Row) -> torch.Tensor:
+    """Summed loss of one row, before the division by the step's weight."""
+    recipe, lm = setup.recipe, setup.trainable.lm
+    with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
+        out = edge_output(
+            lm,
+            row.tree,
+            setup.layout,
+            noise_alpha=recipe.neftune_noise_alpha,
+            want_mean=recipe.label_smoothing_factor > 0,
+        )
+        loss = setup.objective(out)
+        if recipe.kl_to_base:
+            loss = loss + recipe.kl_to_base * _kl(setup, row, out)
+    return loss
+
+
+def _kl(setup: Setup, row: Row, out: EdgeOutput) -> torch.Tensor:
+    """Summed KL(base || model) over the row's trained edges; the base is the model with its adapter switched off."""
+    peft = setup.trainable.peft
+    assert peft is not None, "the recipe's validation asks for a LoRA adapter"
+    with torch.no_grad(), peft.disable_adapter():
+        hidden = hidden_states(setup.trainable.lm, row.tree, setup.layout)
+    parents = torch.from_numpy(row.tree.parent[row.tree.trained_edges()].astype("int64")).unique()
+    kl = kl_to_base(out.hidden, hidden.index_select(0, parents.to(hidden.device)), head_of(setup.trainable.lm))
+    return (kl * row_weight(out)).sum()
+
+
+@torch.no_grad()
+def evaluate(setup: Setup, rows: list[Row]) -> float:
+    """Mean negative log-probability of the held-out edges over all ranks, without smoothing, noise or dropout."""
+    lm = setup.trainable.lm
+    lm.eval()
+    total = weight = 0.0
+    for row in rows:
+        with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
+            out = edge_output(lm, row.tree, setup.layout)
+        total -= float((out.weight * out.logp).sum())
+        weight += float(out.weight.sum())
+    lm.train()
+    total, weight = setup.world.sum([total, weight])
+    return total / weight if weight else math.nan
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory so far: of the process on a CPU, of torch's allocator on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _evaluation_rows(setup: Setup) -> list[Row]:
+    """This rank's share of the held-out examples, laid out in rows."""
+    if not setup.recipe.eval_steps:
+        return []
+    return evaluation_rows(setup)
+
+
+def evaluation_rows(setup: Setup) -> list[Row]:
+    """The held-out rows of this rank."""
+    examples = setup.data.evaluation(setup.recipe.max_eval_examples)
+    mine = examples[setup.world.rank :: setup.world.size]
+    return pack_step(mine, setup.recipe.row_tokens, share=setup.layout == "tree")
+
+
+class _prefetched:
+    """Step batches in order, each laid out in a thread while the one before it trains."""
+
+    def __init__(self, setup: Setup, start: int, total: int, ahead: int = 2) -> None:
+        self._setup, self._steps, self._ahead = setup, range(start, total), ahead
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pack")
+
+    def __enter__(self) -> Iterator[StepBatch]:
+        return self._iterate()
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _iterate(self) -> Iterator[StepBatch]:
+        waiting: list[Future[StepBatch]] = []
+        for step in self._steps:
+            waiting.append(self._pool.submit(self._make, step))
+            if len(waiting) > self._ahead:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+    def _make(self, step: int) -> StepBatch:
+        examples: list[Example] = self._setup.data.of_step(step)
+        rows = pack_step(examples, self._setup.recipe.row_tokens, share=self._setup.layout == "tree")
+        return StepBatch(step, rows, total_weight(examples), sum(len(e.ids) for e in examples))
+
+
+def _require_finite_loss(setup: Setup, step: int, row: Row, loss: torch.Tensor) -> None:
+    if not bool(torch.isfinite(loss)):
+        raise NonFinite(
+            f"the loss of step {step + 1} is {float(loss.detach())}; nothing of this step was applied",
+            where=_rows_named(setup, row.sources),
+            mend="look at those rows, or lower learning_rate",
+        )
+
+
+def _clip(setup: Setup, parameters: dict[str, nn.Parameter], batch: StepBatch) -> float:
+    """Norm of the whole gradient before clipping. A norm that is not finite stops the run before the step."""
+    limit = setup.recipe.max_grad_norm
+    gradients = [p for p in parameters.values() if p.grad is not None]
+    norm = float(torch.nn.utils.clip_grad_norm_(gradients, limit if limit > 0 else math.inf))
+    if not math.isfinite(norm):
+        raise NonFinite(
+            f"the gradient of step {batch.step + 1} is not finite; nothing of this step was applied",
+            where=_rows_named(setup, tuple(source for row in batch.rows for source in row.sources)),
+            mend="look at those rows, or lower learning_rate",
+        )
+    return norm
+
+
+def _rows_named(setup: Setup, sources: tuple[int, ...]) -> str:
+    origins = [setup.data.origin(source) for source in sources]
+    named = [f"{origin.file}:{origin.line}" for origin in origins if origin is not None]
+    more = f" and {len(named) - 8} more" if len(named) > 8 else ""
+    return ", ".join(named[:8]) + more
+
+
+def _drop_gradients(parameters: dict[str, nn.Parameter]) -> None:
+    """An interrupted step leaves no trace: it is trained again, whole, after resuming."""
+    for parameter in parameters.values():
+        parameter.grad = None
+
+
+def _note_evaluation(outcome: Outcome, step: int, loss: float) -> bool:
+    """Record an evaluation; True if it is the best so far."""
+    counters = outcome.counters
+    outcome.eval_losses.append((step, loss))
+    if counters.best_loss is None or loss < counters.best_loss:
+        counters.best_loss, counters.best_step, counters.evaluations_without_better = loss, step, 0
+        return True
+    counters.evaluations_without_better += 1
+    return False
+
+
+def _save(setup: Setup, run: RunDirectory, step: int, counters: Counters) -> None:
+    protect = () if counters.best_step is None or not setup.recipe.load_best_model_at_end else (counters.best_step,)
+    save_checkpoint(
+        run.checkpoints,
+        step,
+        state_tensors(setup.trainable.named_parameters(), setup.optimizers),
+        {"counters": vars(counters)},
+        setup.recipe.save_total_limit,
+        protect,
+        rank=setup.world.rank,
+        barrier=setup.world.barrier,
+    )

@@ -1,0 +1,217 @@
+"""From a recipe to everything that the loop needs: data, model, optimisers, schedule. No step is taken here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from camelid.config import Recipe
+from camelid.data.examples import Examples, flat_order
+from camelid.data.ledger import Ledger
+from camelid.data.pack import Example
+from camelid.data.records import Origin, Record, Rejection
+from camelid.data.render import Renderer
+from camelid.data.schedule import StepSchedule, hold_out
+from camelid.data.sources import read_records
+from camelid.data.templates import template_for
+from camelid.data.vocabulary import Vocabulary
+from camelid.errors import UserError
+from camelid.model.adapters import Trainable, add_lora, freeze_all_but, train_in_full
+from camelid.model.layout import check_head, choose_layout
+from camelid.model.load import Loaded, Source, load_model, load_vocabulary, resolve
+from camelid.train.distributed import World
+from camelid.train.objectives import Objective, objective_of
+from camelid.train.optim import learning_rate_factor, make_optimizers
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class TrainingData:
+    """Rows to train on and rows held out, with the ledger that accounts for each.
+
+    units: what a step counts: rows of data under `sft`, examples under `pretrain`
+    """
+
+    units: Examples | list[Example]
+    held_out: Examples | None
+    renderer: Renderer
+    ledger: Ledger
+    schedule: StepSchedule
+
+    def of_step(self, step: int) -> list[Example]:
+        """This rank's examples of an optimiser step."""
+        rows = self.schedule.step(step).tolist()
+        if isinstance(self.units, list):
+            return [self.units[row] for row in rows]
+        return [example for row in rows for example in self.units.get(row)]
+
+    def origin(self, source: int) -> Origin | None:
+        """Where the row behind an example's `source` came from."""
+        return self.units.origins[source] if isinstance(self.units, Examples) else None
+
+    def evaluation(self, limit: int | None) -> list[Example]:
+        """The held-out examples, at most `limit` of them."""
+        return flat_order(self.held_out)[:limit] if self.held_out is not None else []
+
+    def close(self) -> None:
+        """Stop the rendering threads."""
+        for examples in (self.units, self.held_out):
+            if isinstance(examples, Examples):
+                examples.close()
+
+
+@dataclass
+class Setup:
+    """A run that is ready to start."""
+
+    recipe: Recipe
+    world: World
+    source: Source
+    vocabulary: Vocabulary
+    data: TrainingData
+    trainable: Trainable
+    layout: str
+    objective: Objective
+    optimizers: list[Optimizer]
+    factor: Callable[[int], float]
+    dtype: torch.dtype
+    dtype_line: str
+
+    @property
+    def autocast(self) -> bool:
+        """Weights that are trained themselves stay in float32 and are cast for the products."""
+        return self.dtype != torch.float32 and self.trainable.peft is None
+
+
+def prepare_data(
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    *,
+    say: Say,
+    reject: Callable[[Rejection], None] | None = None,
+    world: World | None = None,
+) -> TrainingData:
+    """Read, hold out and start to render. Raises UserError for data that cannot be trained on."""
+    world = world or World()
+    ledger = Ledger(on_reject=reject)
+    renderer = make_renderer(recipe, vocabulary, reject=ledger.reject)
+    records = list(read_records(_spec(recipe.data), seed=recipe.seed, ledger=ledger, announce=say))
+    ledger.check(recipe.max_rejected)
+    held: Sequence[Record] = []
+    if recipe.eval_data is not None:
+        held = list(read_records(_spec(recipe.eval_data), seed=recipe.seed, ledger=Ledger(), announce=say))
+    elif recipe.eval_fraction:
+        kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
+        held = [records[i] for i in held_rows]
+        records = [records[i] for i in kept_rows]
+    if not records:
+        raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
+    schedule = make_schedule(recipe, len(records), world)
+    units: Examples | list[Example] = Examples(records, renderer, schedule.order(0), reject=ledger.reject)
+    if recipe.objective == "pretrain":
+        units = flat_order(units)
+        schedule = make_schedule(recipe, len(units), world)
+    held_out = None
+    if held:
+        # Held-out rows are accounted for in the reading; one that cannot be rendered is only left out.
+        eval_renderer = make_renderer(
+            recipe, vocabulary, reject=lambda rejection: say(f"held out, skipped: {rejection}")
+        )
+        held_out = Examples(held, eval_renderer, range(len(held)), reject=lambda rejection: None)
+    return TrainingData(units, held_out, renderer, ledger, schedule)
+
+
+def make_schedule(recipe: Recipe, units: int, world: World) -> StepSchedule:
+    """The schedule that a recipe describes."""
+    return StepSchedule(
+        units=units,
+        per_step=recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * world.size,
+        epochs=recipe.num_train_epochs,
+        max_steps=recipe.max_steps,
+        seed=recipe.seed,
+        shuffle=recipe.shuffle,
+        rank=world.rank,
+        world=world.size,
+    )
+
+
+def make_renderer(
+    recipe: Recipe, vocabulary: Vocabulary, *, reject: Callable[[Rejection], None] | None = None
+) -> Renderer:
+    """The one renderer of a recipe."""
+    template = template_for(recipe.template, vocabulary)
+    return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
+
+
+def _spec(data: object) -> object:
+    return data
+
+
+def prepare(recipe: Recipe, world: World, *, say: Say, reject: Callable[[Rejection], None] | None = None) -> Setup:
+    """Everything for a run: the data renders in its thread while the model loads."""
+    source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
+    data = prepare_data(recipe, load_vocabulary(source.directory), say=say, reject=reject, world=world)
+    try:
+        return _prepare_model(recipe, world, source, data, say)
+    except BaseException:
+        data.close()
+        raise
+
+
+def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingData, say: Say) -> Setup:
+    from camelid.model.precision import compute_dtype
+
+    dtype, line = compute_dtype(recipe.dtype, device=world.device)
+    say(line)
+    loaded: Loaded = load_model(
+        source,
+        dtype=dtype if recipe.method == "lora" else torch.float32,
+        from_scratch=recipe.from_scratch,
+        seed=recipe.seed,
+        announce=say,
+    )
+    model: nn.Module = loaded.model
+    model.to(world.device)
+    layout, reason = choose_layout(model, recipe.layout)
+    say(f"layout: {layout} ({reason})")
+    trainable = make_trainable(recipe, model)
+    trained, everything = trainable.count()
+    say(f"method: {recipe.method}, {trained:,} of {everything:,} parameters trained ({trained / everything:.2%})")
+    if layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
+        raise UserError(f"the head of {type(model).__name__} does more than the configuration says (off by {gap:.1e})")
+    if recipe.gradient_checkpointing:
+        trainable.lm.gradient_checkpointing_enable()  # type: ignore[operator]
+        trainable.lm.enable_input_require_grads()  # type: ignore[operator]
+    trainable.lm.train()
+    parameters = trainable.named_parameters()
+    embedding = model.get_input_embeddings().weight  # type: ignore[operator]
+    head = model.get_output_embeddings().weight  # type: ignore[operator]
+    embeddings = {name for name, p in parameters.items() if p is embedding or p is head}
+    return Setup(
+        recipe=recipe,
+        world=world,
+        source=source,
+        vocabulary=loaded.vocabulary,
+        data=data,
+        trainable=trainable,
+        layout=layout,
+        objective=objective_of(recipe),
+        optimizers=make_optimizers(recipe, parameters, embeddings=embeddings),
+        factor=learning_rate_factor(recipe, data.schedule.total_steps),
+        dtype=dtype,
+        dtype_line=line,
+    )
+
+
+def make_trainable(recipe: Recipe, model: nn.Module) -> Trainable:
+    """Choose the weights that the recipe's method trains."""
+    if recipe.method == "lora":
+        return add_lora(model, recipe.lora, seed=recipe.seed)
+    if recipe.method == "freeze":
+        return freeze_all_but(model, recipe.freeze)
+    return train_in_full(model)
