@@ -1,0 +1,259 @@
+"""Load a base: the model, its vocabulary, and where they came from; everything checked before use.
+
+    loaded = load_model("smollm2", dtype="float32")
+
+Only safetensors are read, never pickle or code of the model's; a config names one of transformers' own architectures.
+Torch and transformers are imported here only when a model is really loaded: `resolve` needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camelid.errors import UserError
+from camelid.model.resolve import Kind, Source, read_json, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from camelid.data.vocabulary import Vocabulary
+
+__all__ = ["Kind", "Loaded", "Source", "check_weights", "load_model", "load_vocabulary", "resolve"]
+
+# Larger than any model there is: beyond it a config is hostile or damaged, and building it would eat all memory.
+_LIMITS = {
+    "vocab_size": 4_000_000,
+    "hidden_size": 65_536,
+    "intermediate_size": 1_000_000,
+    "num_hidden_layers": 1_024,
+    "num_attention_heads": 4_096,
+    "num_key_value_heads": 4_096,
+    "head_dim": 8_192,
+}
+_HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`model`: a causal LM in eval mode (wrapped by PEFT where there is an adapter); `vocabulary`: its tokenizer."""
+
+    model: PreTrainedModel
+    vocabulary: Vocabulary
+    source: Source
+
+
+def load_model(
+    name: str | Path | Source,
+    *,
+    dtype: str | torch.dtype = "auto",
+    accept_license: str | None = None,
+    adapter: str | Path | None = None,
+    from_scratch: bool = False,
+    seed: int = 0,
+    trainable: bool = False,
+    announce: Callable[[str], None] | None = None,
+) -> Loaded:
+    """Resolve `name`, check it, and load it on the CPU.
+
+    dtype: "auto" measures (model/precision.py), else "float32", "bfloat16" or a torch type.
+    adapter: a PEFT adapter directory or a run directory, in place of one that `name` itself may bring.
+    from_scratch: only config and vocabulary are taken; the weights are drawn from `seed`.
+    trainable: whether the adapter's weights require gradients.
+    Raises `UserError` for every fault of the files.
+    """
+    say = announce or (lambda line: None)
+    source = name if isinstance(name, Source) else resolve(name, accept_license=accept_license, announce=announce)
+    config = check_config(source.directory)
+    if not from_scratch:
+        check_weights(source.directory)
+    vocabulary = load_vocabulary(source.directory)
+    adapter_directory = source.adapter_directory
+    if adapter is not None:
+        adapter_directory = resolve(adapter, accept_license=accept_license, announce=announce).adapter_directory
+        if adapter_directory is None:
+            raise UserError("this is no adapter (it has no adapter_config.json)", where=str(adapter))
+    model = _build(source.directory, config, _dtype(dtype, say), seed if from_scratch else None)
+    embeddings: Any = model.get_input_embeddings()
+    check_vocabulary(int(embeddings.weight.shape[0]), vocabulary, source, say)
+    if adapter_directory is not None:
+        model = _with_adapter(model, adapter_directory, trainable)
+    return Loaded(model.eval(), vocabulary, source)
+
+
+def load_vocabulary(directory: Path) -> Vocabulary:
+    """The tokenizer of a Hugging Face directory. Raises `UserError`."""
+    from camelid.data.vocabulary import Vocabulary
+
+    return Vocabulary.from_directory(directory)
+
+
+def _dtype(wanted: str | torch.dtype, say: Callable[[str], None]) -> torch.dtype:
+    if not isinstance(wanted, str):
+        return wanted
+    from camelid.model.precision import compute_dtype
+
+    dtype, line = compute_dtype(wanted)
+    say(line)
+    return dtype
+
+
+def check_config(directory: Path) -> dict[str, Any]:
+    """`config.json`, checked: it is input, and may be hostile. Raises `UserError`."""
+    path = directory / "config.json"
+    config = read_json(path)
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", kind):
+        raise UserError("config.json names no model_type", where=str(path))
+    for key, most in _LIMITS.items():
+        value = config.get(key)
+        if value is not None and (type(value) is not int or not 0 < value <= most):
+            raise UserError(f"{key} is {value!r:.40}, expected a whole number up to {most:,}", where=str(path))
+    return config
+
+
+def check_weights(directory: Path) -> None:
+    """Every safetensors file is whole, without reading a tensor; the index's files are there. Raises `UserError`."""
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        mapping = read_json(index).get("weight_map")
+        names = {str(name) for name in mapping.values()} if isinstance(mapping, dict) else set()
+        if not names or any("/" in name or "\\" in name for name in names):
+            raise UserError("the index names no weight files of this directory", where=str(index))
+        files = [directory / name for name in sorted(names)]
+    else:
+        files = [directory / "model.safetensors"]
+    for file in files:
+        if file.is_file():
+            _check_safetensors(file)
+            continue
+        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in directory.glob(pattern))
+        raise UserError(
+            f"the weights {file.name} are missing",
+            where=str(directory),
+            mend=f"{pickled[0]} is a pickle, which is never loaded because it can run code: save the model again with "
+            "safe_serialization=True"
+            if pickled
+            else "download or copy the model again",
+        )
+
+
+def _check_safetensors(file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        header = stream.read(length) if 2 <= length <= min(_HEADER_LIMIT, size) else b""
+    try:
+        entries = json.loads(header)
+        ends = [entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
+        raise UserError("not a sound safetensors file", where=str(file), mend="download or copy it again") from None
+    if size != expected:
+        raise UserError(
+            f"the weights are cut or damaged: expected {expected:,} bytes, found {size:,}",
+            where=str(file),
+            mend="download or copy the model again",
+        )
+
+
+def check_vocabulary(rows: int, vocabulary: Vocabulary, source: Source, say: Callable[[str], None]) -> None:
+    """The vocabulary fits the model's `rows` of embeddings, and there is a token that ends a text."""
+    where = str(source.directory)
+    if vocabulary.size > rows:
+        raise UserError(
+            f"the tokenizer has {vocabulary.size:,} tokens but the model only {rows:,} rows of embeddings",
+            where=where,
+            mend="use the tokenizer that belongs to the model",
+        )
+    outside = [token for token in vocabulary.eos_ids if not 0 <= token < rows]
+    if outside:
+        raise UserError(f"eos_token_id {outside[0]} is outside the vocabulary of {rows:,}", where=where)
+    eos = vocabulary.eos
+    if eos is None:
+        raise UserError(
+            "this base has no end token, so a tuned model would never stop",
+            where=where,
+            mend='name one that its vocabulary has as "eos_token" in tokenizer_config.json',
+        )
+    if eos == vocabulary.special.get("unk_token") and eos != vocabulary.special.get("bos_token"):
+        raise UserError(
+            f"this base's end token {eos!r} is also its unknown token, so it would stop at any unknown character",
+            where=where,
+            mend='name another "eos_token" in tokenizer_config.json',
+        )
+    configured = _configured_ends(source.directory)
+    if configured and vocabulary.id_of(eos) not in configured:
+        say(
+            f"{source.label}: config says that generation ends at {sorted(configured)}, but the tokenizer's end token "
+            f"is {eos!r} ({vocabulary.id_of(eos)}); both are taken as ends"
+        )
+
+
+def _configured_ends(directory: Path) -> set[int]:
+    ends: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        value = read_json(directory / name).get("eos_token_id") if (directory / name).is_file() else None
+        ends |= {item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)}
+    return ends
+
+
+def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: int | None) -> PreTrainedModel:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.utils import logging
+
+    if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"models of the type {config['model_type']!r} are not causal language models that transformers knows",
+            where=str(directory / "config.json"),
+            mend="use another base; code that a model brings along is never run",
+        )
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        if seed is None:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                directory, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
+            )
+            model, report = loaded
+            missing = sorted(report["missing_keys"])
+            if missing:
+                raise UserError(
+                    f"{len(missing)} of the model's weights are missing, such as {missing[0]}",
+                    where=str(directory),
+                    mend="download or copy the model again",
+                )
+            return model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=dtype)
+    except (ValueError, OSError, ImportError, RuntimeError, KeyError) as error:
+        # What transformers raises for a config or weights that it cannot make sense of: the input's fault.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"transformers cannot load this model: {lines[0][:300]}", where=str(directory)) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _with_adapter(model: PreTrainedModel, directory: Path, trainable: bool) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, directory, is_trainable=trainable)
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"the adapter does not fit the base: {lines[0][:300]}",
+            where=str(directory),
+            mend="check base_model_name_or_path in its adapter_config.json",
+        ) from error
