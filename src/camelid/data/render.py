@@ -1,38 +1,31 @@
-"""Conversations to token ids, once, for training, evaluation, chat and serving alike."""
+"""Conversations to token ids, once, for training, evaluation, chat and serving alike.
+
+template.pieces (who wrote which characters) -> Encoder (ids; text never becomes a control token) -> cut.fit (length).
+The same path makes training examples and prompts, so the prompt at chat time is a prefix of the ids in training.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
+from camelid.data.cut import Cut, Rendered, fit
 from camelid.data.encode import Encoded, Encoder
-from camelid.data.records import EXCERPT_LENGTH, Conversation, Rejection, Text
+from camelid.data.records import EXCERPT_LENGTH, Conversation, Message, Origin, Rejection, Text
 from camelid.data.templates.base import Piece, RowFault, Template, TrainOn
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 
-Cut = Literal["split", "drop", "left"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rendered:
-    """One training example. `trained[t]` says that token t is a target; `turns[t]` is the index, in the conversation
-    as it came, of the message it belongs to (-1 = the template's preamble)."""
-
-    ids: np.ndarray  # (T,) int32
-    trained: np.ndarray  # (T,) bool; position 0 is never trained: nothing stands before it
-    cut: int  # tokens of the conversation that are not here nor in another part of it
-    turns: np.ndarray  # (T,) int32
-    dropped: tuple[int, ...] = ()  # messages left out whole (their tokens are counted in `cut`)
+__all__ = ["Cut", "Rendered", "Renderer", "TrainOn"]
 
 
 class Renderer:
     """One vocabulary, one template, one maximal length.
 
     `on_reject` hears of every row that is rejected (pass `ledger.reject`); without it a bad row raises UserError.
+    `stop_ids`: the ids at which an answer ends, the template's own end token first.
     """
 
     def __init__(
@@ -44,77 +37,101 @@ class Renderer:
         cut: Cut = "split",
         on_reject: Callable[[Rejection], None] | None = None,
     ) -> None:
+        if max_length < 2:
+            raise UserError(f"max_length is {max_length}: a target needs a token before it", mend="at least 2")
         self.vocabulary, self.template = vocabulary, template
         self.max_length, self.on_reject = max_length, on_reject
         self.train_on: TrainOn = train_on
         self.cut: Cut = cut
         self._encoder = Encoder(vocabulary, template.literals)
-        ends = [self._encoder.control[t] for t in template.end_tokens if t in self._encoder.control]
+        ends = [self._encoder.control[token] for token in template.end_tokens]
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([*ends, *vocabulary.eos_ids]))
 
+    # -- training ------------------------------------------------------------------------------------------------
+
     def render(self, conversation: Conversation) -> list[Rendered]:
+        """The examples of one conversation: none if it is rejected, several if it is split."""
         return self.render_batch([conversation])[0]
 
     def render_batch(self, conversations: Sequence[Conversation]) -> list[list[Rendered]]:
-        """One encode call for the batch. A rejected conversation gives []."""
+        """`render` for many at once, with one encode call; batches of about 1,000 are fast and small."""
         pieces = self.template.pieces_batch(conversations, train_on=self.train_on)
-        encoded = iter(self._encoder.encode_batch([p for p in pieces if not isinstance(p, RowFault)]))
-        results: list[list[Rendered]] = []
+        encoded = iter(self._encoder.encode_batch([row for row in pieces if not isinstance(row, RowFault)]))
+        results = []
         for conversation, row in zip(conversations, pieces, strict=True):
-            code = row if isinstance(row, RowFault) else next(encoded)
-            if isinstance(row, RowFault) or isinstance(code, RowFault):
-                results.append(self._rejected(conversation, str(row if isinstance(row, RowFault) else code)))
-                continue
-            results.append(self._fitted(conversation, row, code))
+            try:
+                if isinstance(row, RowFault):
+                    raise row
+                code = next(encoded)
+                if isinstance(code, RowFault):
+                    raise code
+                whole = _rendered(row, code)
+                results.append(fit(conversation, whole, self.max_length, self.cut, self.train_on, self._whole))
+            except RowFault as fault:
+                results.append(self._rejected(conversation.origin, str(fault), _texts(conversation.messages)))
         return results
 
-    def _fitted(self, conversation: Conversation, pieces: list[Piece], code: Encoded) -> list[Rendered]:
-        whole = _rendered(pieces, code)
-        if len(whole.ids) > self.max_length:
-            return self._rejected(conversation, f"{len(whole.ids)} tokens, more than max_length {self.max_length}")
-        if not whole.trained.any():
-            return self._rejected(conversation, "no token to learn: no assistant turn with text")
-        return [whole]
+    def _whole(self, conversation: Conversation) -> Rendered:
+        pieces = self.template.pieces(conversation, train_on=self.train_on)
+        return _rendered(pieces, self._encoder.encode(pieces))
 
-    def _rejected(self, conversation: Conversation, reason: str) -> list[Rendered]:
-        origin = conversation.origin
+    def _rejected(self, origin: Origin, reason: str, text: str) -> list[Rendered]:
         if self.on_reject is None:
             raise UserError(reason, where=f"{origin.file}:{origin.line}")
-        excerpt = " | ".join(m.content for m in conversation.messages)[:EXCERPT_LENGTH]
-        self.on_reject(Rejection(origin.file, origin.line, reason, excerpt))
+        self.on_reject(Rejection(origin.file, origin.line, reason, text[:EXCERPT_LENGTH]))
         return []
 
+    def render_text(self, text: Text) -> list[Rendered]:
+        """Running text, everything trained: bos where the tokenizer's convention says so, the text, eos.
+
+        A long text is cut into windows that share one token, the context of the next window's first target: each
+        token but the first is a target exactly once, and none is lost.
+        """
+        bos = self.vocabulary.bos if self.vocabulary.adds_bos else None
+        ends = [(bos, "template"), (text.text, "content"), (self.vocabulary.eos, "template")]
+        try:
+            ids = self._encoder.encode([Piece(t, kind, True, 0) for t, kind in ends if t]).ids
+            if len(ids) < 2:
+                raise RowFault("no text")
+        except RowFault as fault:
+            return self._rejected(text.origin, str(fault), text.text)
+        step = self.max_length - 1
+        windows = [ids[start : start + self.max_length] for start in range(0, len(ids) - 1, step)]
+        return [Rendered(w, np.arange(len(w)) > 0, 0, np.zeros(len(w), dtype=np.int32)) for w in windows]
+
+    # -- generation ----------------------------------------------------------------------------------------------
+
     def prompt(self, conversation: Conversation) -> np.ndarray:
-        """(T,) int32: the ids up to and including the generation prompt. Raises UserError."""
-        origin = conversation.origin
+        """(T,) int32: the ids up to and including the generation prompt, whatever their number.
+
+        Raises UserError where the template refuses the conversation.
+        """
         try:
             pieces = self.template.pieces(conversation, add_generation_prompt=True)
             return self._encoder.encode(pieces).ids
         except RowFault as fault:
-            raise UserError(str(fault), where=f"{origin.file}:{origin.line}") from fault
+            raise UserError(str(fault), where=f"{conversation.origin.file}:{conversation.origin.line}") from fault
 
-    def render_text(self, text: Text) -> list[Rendered]:
-        """Everything trained, bos first where the tokenizer's convention says so, eos last. A long text is cut into
-        windows that share one token, the context of the first target: each token but the first is a target once."""
-        bos = self.vocabulary.bos if self.vocabulary.adds_bos else None
-        pieces = [Piece(token, "template", True) for token in (bos,) if token]
-        pieces.append(Piece(text.text, "content", True))
-        pieces += [Piece(token, "template", True) for token in (self.vocabulary.eos,) if token]
-        try:
-            ids = self._encoder.encode(pieces).ids
-        except RowFault as fault:
-            return self._rejected_text(text, str(fault))
-        if len(ids) < 2:
-            return self._rejected_text(text, "no text")
-        step = self.max_length - 1
-        windows = [ids[i : i + self.max_length] for i in range(0, len(ids) - 1, step)]
-        return [Rendered(w, np.arange(len(w)) > 0, 0, np.zeros(len(w), dtype=np.int32)) for w in windows]
+    def fitting_prompt(self, conversation: Conversation, max_length: int) -> tuple[np.ndarray, int]:
+        """(prompt of at most `max_length` ids, number of messages left out): the oldest exchanges of a chat go first,
+        the system message and the last question always stay. Raises UserError where those two do not fit."""
+        messages = list(conversation.messages)
+        head = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
+        num_left_out = 0
+        while True:
+            ids = self.prompt(replace(conversation, messages=tuple(messages)))
+            if len(ids) <= max_length:
+                return ids, num_left_out
+            following = [i for i in range(head + 1, len(messages)) if messages[i].role == "user"]
+            if not following:
+                what = f"the last question takes {len(ids)} tokens, and there is room for {max_length}"
+                raise UserError(what, mend="shorten it, or allow fewer new tokens")
+            num_left_out += following[0] - head
+            del messages[head : following[0]]
 
-    def _rejected_text(self, text: Text, reason: str) -> list[Rendered]:
-        if self.on_reject is None:
-            raise UserError(reason, where=f"{text.origin.file}:{text.origin.line}")
-        self.on_reject(Rejection(text.origin.file, text.origin.line, reason, text.text[:EXCERPT_LENGTH]))
-        return []
+
+def _texts(messages: Sequence[Message]) -> str:
+    return " | ".join(message.content for message in messages)
 
 
 def _rendered(pieces: Sequence[Piece], code: Encoded) -> Rendered:

@@ -44,7 +44,7 @@ class Layout:
     end_tokens: tuple[str, ...]
     literals: tuple[str, ...]  # of the skeleton before spans were cut; with `slots` they give the plain rendering
     slots: tuple[Slot, ...]
-    untrained: frozenset[int] = frozenset()  # assistant turns of which the template shows less than the model wrote
+    shortened: frozenset[int] = frozenset()  # turns of which the template shows less than the model wrote
 
 
 @dataclass(frozen=True)

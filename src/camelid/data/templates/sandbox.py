@@ -12,6 +12,7 @@ Out, one line a row: {"text": rendering} or {"error": reason} or {"limit": reaso
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -110,6 +111,32 @@ def compiled(source: str, mark: bool = False, now: str | None = None) -> jinja2.
     environment.globals["dict"] = _Dict()
     environment.globals["namespace"] = _Namespace
     return environment.from_string(source)
+
+
+GENERATION_TAG = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+
+
+def literals(source: str) -> str:
+    """All text that a template holds: between its tags, and string constants inside them, joined by NUL.
+
+    Raises jinja2.TemplateSyntaxError. Parses only, runs nothing.
+    """
+    tree = jinja2.Environment(extensions=[_Generation, jinja2.ext.loopcontrols]).parse(source)
+    constants = [node.value for node in tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)]
+    return "\0".join([node.data for node in tree.find_all(jinja2.nodes.TemplateData)] + constants)
+
+
+def marked_blocks(marked: str) -> list[tuple[int, int]]:
+    """The {% generation %} blocks of a marked rendering, as [start, end) in the unmarked one."""
+    blocks, starts, position = [], [], 0
+    for character in marked:
+        if character == MARK_START:
+            starts.append(position)
+        elif character == MARK_END:
+            blocks.append((starts.pop(), position))
+        else:
+            position += 1
+    return sorted(blocks)
 
 
 def render(template: jinja2.Template, variables: Mapping[str, Any], limit: int) -> str:

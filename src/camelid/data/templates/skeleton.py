@@ -4,13 +4,13 @@ A template is a program, so nobody can tell from its output alone who wrote `<|i
 rendering a *skeleton*: the same conversation with one private character (a slot) in place of each text. What the
 skeleton holds besides slots, the template wrote without having seen the data. How the template trims whitespace is
 found with padded slots. Filling the slots then gives the rendering, and the caller compares it with the real one:
-equal, or the row is rejected. The depth of knowledge is thus never a guess.
+equal, or the row is rejected; nothing is guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 # One private-use character a slot (plane 15). Skeletons hold no text of the data, so it cannot clash with any.
@@ -96,7 +96,7 @@ def _strip_right(text: str, trim: Trim) -> str:
     return text if trim == "" else text.rstrip(trim)
 
 
-def filled(literals: list[str], slots: list[Slot], texts: Mapping[str, str]) -> str:
+def filled(literals: Sequence[str], slots: Sequence[Slot], texts: Mapping[str, str]) -> str:
     """The rendering that the skeleton explains; `texts` maps slot characters to texts."""
     parts = [literals[0]]
     for slot, literal in zip(slots, literals[1:], strict=True):
