@@ -247,6 +247,7 @@ class JinjaTemplate:
             skeleton + self._header if prompt else skeleton,
             lambda n, p: self._skeleton(shape, n, p) if n else None,
             self._control,
+            self._header,
             self._blocks(shape, prompt),
         )
         keys = [own_slots(i) for i in range(num)]

@@ -54,6 +54,7 @@ class Sight:
     skeleton: str
     before: Callable[[int, bool], str | None]  # (number of messages, generation prompt?) -> skeleton of those messages
     control: re.Pattern[str]  # any control token
+    header: str  # of an answer, where the template has no generation prompt; "" where it has one
     blocks: Sequence[tuple[int, int]] | None  # {% generation %} blocks in the skeleton; None = the template has none
 
 
@@ -86,7 +87,7 @@ def _start(sight: Sight, turn: int, own: list[int]) -> int | None:
         start = len(prompt)
         if first is not None and sight.before(turn, False) == prompt:
             return start + len(unprompted_header(sight.skeleton[start:first]))
-        return start
+        return start + len(sight.header) if sight.skeleton.startswith(sight.header, start) else start
     if first is None:
         return None
     # A template that moves things as a conversation grows (Mistral's tools stand before the last question): what it
@@ -132,7 +133,8 @@ def _end(sight: Sight, turn: int, start: int, after: int, has_calls: bool) -> tu
         return match.end(), match.group()
     if following is not None:
         return after, None
-    return (len(text), None) if text[after:].strip() else (after, None)
+    # Of the last answer, blanks after the text are the template's; a blank answer has no text to tell them from.
+    return (after, None) if after > start and not text[after:].strip() else (len(text), None)
 
 
 def build(
@@ -152,15 +154,16 @@ def build(
     edges = sorted(cuts)
     by_position = iter(slots)
     segments: list[Segment] = []
+    last = spans[-1] if spans else None
+    wants_eos = last is not None and last.end_token is None and not text[last.end :].strip()
     for left, right in itertools.pairwise(edges):
+        if wants_eos and last is not None and left >= last.end:
+            break  # blanks after the answer: eos takes their place
         slot = next(by_position) if SLOT_PATTERN.match(text[left]) else None
         span = next((s for s in spans if s.start <= left < s.end), None)
         turn = span.turn if span else next((t for b, t in reversed(borders) if b <= left), -1)
         segments.append(Segment("" if slot else text[left:right], slot, turn, span is not None))
-    last = spans[-1] if spans else None
-    if last is not None and last.end_token is None and not text[last.end :].strip():
-        while segments and not segments[-1].answer and segments[-1].slot is None:
-            segments.pop()  # blanks after the answer, where eos goes
+    if wants_eos and last is not None:
         assert eos is not None
         segments.append(Segment(eos, None, last.turn, True))
     return tuple(segments)
