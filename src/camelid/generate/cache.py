@@ -27,7 +27,8 @@ class GrowingLayer(CacheLayerMixin):
         """Append; returns views of everything so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         stop = self.length + key_states.shape[-2]
         if stop > self.keys.shape[-2]:
             self.keys, self.values = self._grown(self.keys, stop), self._grown(self.values, stop)
@@ -43,7 +44,8 @@ class GrowingLayer(CacheLayerMixin):
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order."""
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         self.keys, self.values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -79,7 +81,8 @@ class GrowingCache(Cache):
         """From one packed row to a batch: entry (b, t) of the result is node index_BT[b, t] of row 0."""
         layers = []
         for layer in self.growing:
-            assert layer.keys is not None and layer.values is not None
+            assert layer.keys is not None
+            assert layer.values is not None
             made = GrowingLayer()
             # (1, K, N, D) -> (B, K, T, D)
             made.update(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from camelid.config import Recipe
+from camelid.config import Recipe, SourceSpec
 from camelid.data.examples import Examples, flat_order
 from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
@@ -58,6 +59,11 @@ class TrainingData:
         """The held-out examples, at most `limit` of them."""
         return flat_order(self.held_out)[:limit] if self.held_out is not None else []
 
+    @property
+    def rendered(self) -> bool:
+        """Whether every row has been rendered, so that the ledger is final."""
+        return isinstance(self.units, list) or self.units.finished
+
     def close(self) -> None:
         """Stop the rendering threads."""
         for examples in (self.units, self.held_out):
@@ -100,11 +106,11 @@ def prepare_data(
     world = world or World()
     ledger = Ledger(on_reject=reject)
     renderer = make_renderer(recipe, vocabulary, reject=ledger.reject)
-    records = list(read_records(_spec(recipe.data), seed=recipe.seed, ledger=ledger, announce=say))
+    records = list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=ledger, announce=say))
     ledger.check(recipe.max_rejected)
     held: Sequence[Record] = []
     if recipe.eval_data is not None:
-        held = list(read_records(_spec(recipe.eval_data), seed=recipe.seed, ledger=Ledger(), announce=say))
+        held = list(read_records(_sources(recipe.eval_data), seed=recipe.seed, ledger=Ledger(), announce=say))
     elif recipe.eval_fraction:
         kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
         held = [records[i] for i in held_rows]
@@ -148,8 +154,11 @@ def make_renderer(
     return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
 
 
-def _spec(data: object) -> object:
-    return data
+def _sources(data: str | list[str | SourceSpec]) -> str | list[str | dict[str, Any]]:
+    """A recipe's sources as the reader takes them."""
+    if isinstance(data, str):
+        return data
+    return [source if isinstance(source, str) else source.model_dump(exclude_none=True) for source in data]
 
 
 def prepare(recipe: Recipe, world: World, *, say: Say, reject: Callable[[Rejection], None] | None = None) -> Setup:

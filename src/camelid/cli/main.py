@@ -1,0 +1,170 @@
+"""The `camelid` program: every verb's options in one place; what a verb does is imported when it is called.
+
+Importing this file imports neither torch nor pydantic, so `camelid --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import camelid
+
+app = typer.Typer(
+    name="camelid",
+    help="Train your own ChatGPT, affordably, in Chinese and English: data, tune, align, judge, explain, serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="YAML recipe", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="fields to override, such as learning_rate=1e-4 lora.r=16", metavar="[KEY=VALUE]..."),
+]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+License = Annotated[
+    str | None, typer.Option("--accept-license", help="a licence that the base asks to accept, such as gemma")
+]
+
+
+@app.command()
+def quickstart(
+    name: Annotated[str, typer.Option(help="the assistant's name")] = "Camelid",
+    maker: Annotated[str, typer.Option(help="who made it")] = "you",
+    output_dir: Annotated[Path, typer.Option(help="run directory")] = Path("runs/quickstart"),
+    base: Annotated[str, typer.Option(help="base to tune")] = "smollm2",
+    accept_license: License = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tune a real model on bilingual skills, offline, in minutes; measure, show and report before and after."""
+    from camelid.cli.quickstart import quickstart as run
+
+    _end(
+        lambda: run(
+            name=name, maker=maker, output_dir=output_dir, base=base, accept_license=accept_license, as_json=as_json
+        ),
+        debug,
+    )
+
+
+@app.command()
+def train(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Train by a recipe: pretrain or sft; full, freeze or lora. Resumes by itself."""
+    from camelid.cli.train import train as run
+
+    _end(lambda: run(recipe, overrides or [], as_json=as_json), debug)
+
+
+@app.command()
+def inspect(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(help="optimiser steps to show", min=1)] = 1,
+    html: Annotated[Path | None, typer.Option(help="also write the coloured batches as a page")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the tokens of real batches: trained, context, shared, cut; decoded, coloured and counted."""
+    from camelid.cli.inspect import inspect as run
+
+    _end(lambda: run(recipe, overrides or [], steps=steps, html=html, as_json=as_json), debug)
+
+
+@app.command()
+def verify(
+    subject: Annotated[Path, typer.Argument(help="recipe or run directory", metavar="RUN-or-RECIPE")],
+    overrides: Overrides = None,
+    rows: Annotated[int, typer.Option(help="rows of data to check with", min=2)] = 32,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Prove, on your setup: render parity, tree = separate paths, resumed = uninterrupted, saved = trained."""
+    from camelid.cli.verify import verify as run
+
+    _end(lambda: run(subject, overrides or [], rows=rows, as_json=as_json), debug)
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str, typer.Argument(help="run directory, adapter, HF directory or id, GGUF file, or preset", metavar="MODEL")
+    ],
+    prompt: Annotated[str | None, typer.Option(help="answer this and exit")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="PEFT adapter or run directory to put on MODEL")] = None,
+    system: Annotated[str | None, typer.Option(help="system prompt")] = None,
+    template: Annotated[str, typer.Option(help="chat template: auto, or a name as in recipes")] = "auto",
+    compare: Annotated[bool, typer.Option("--compare", help="show the base's answer beside the tuned one's")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="longest answer, in tokens", min=1)] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy", min=0)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="nucleus sampling", min=0, max=1)] = 1.0,
+    seed: Annotated[int, typer.Option(help="seed for sampling")] = 0,
+    accept_license: License = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Talk to a model in the terminal (/reset, /save FILE, /system TEXT, /quit), or answer one --prompt."""
+    from camelid.cli.chat import ChatOptions
+    from camelid.cli.chat import chat as run
+
+    options = ChatOptions(
+        model, adapter, system, template, compare, max_new_tokens, temperature, top_p, seed, accept_license
+    )
+    _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes."""
+    from camelid.cli.console import print_json
+    from camelid.config import Recipe as Model
+
+    print_json(Model.model_json_schema())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Report the environment, for bug reports."""
+    from camelid.cli.doctor import doctor as run
+
+    raise typer.Exit(run(as_json=as_json))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"camelid {camelid.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def _end(function, debug: bool) -> None:
+    from camelid.cli.console import exit_code
+
+    raise typer.Exit(exit_code(function, debug=debug))
+
+
+def main() -> None:
+    """Entry point of the `camelid` program."""
+    # A terminal or pipe that is not UTF-8 must not turn a Chinese answer into a crash.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    app()
+
+
+if __name__ == "__main__":
+    main()

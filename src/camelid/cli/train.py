@@ -1,0 +1,190 @@
+"""`camelid train`: wire recipe, run directory, data, model, loop and result together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid.cli.console import print_json, quiet, say
+from camelid.config import Recipe, load_recipe
+from camelid.data.records import Rejection
+from camelid.errors import UserError
+from camelid.runs.directory import RunDirectory
+from camelid.runs.manifest import describe_files, hash_text, make_manifest
+from camelid.runs.progress import Progress
+from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
+from camelid.train.distributed import World, joined_world
+from camelid.train.finish import Saved, save_final
+from camelid.train.interrupt import Interrupts
+from camelid.train.loop import Outcome
+from camelid.train.loop import train as train_loop
+from camelid.train.setup import Setup, prepare
+
+
+@dataclass
+class Run:
+    """A run that is set up and locked."""
+
+    setup: Setup
+    directory: RunDirectory
+    checkpoint: Checkpoint | None
+    say: Callable[[str], None]
+
+
+def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
+    """Train by a recipe file; the exit code."""
+    recipe = load_recipe(path, overrides)
+    with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
+        progress = Progress(silent=as_json or not world.first)
+        outcome = train_loop(run.setup, run.directory, progress, interrupts, run.checkpoint)
+        progress.close()
+        tell_rows(run)
+        if outcome.stopped == "interrupted":
+            run.say(f"saved after step {outcome.step}; the same command goes on from there")
+            return interrupts.exit_code
+        saved = finish(run, outcome)
+        summary = summarise(run, outcome, saved)
+        if world.first:
+            write_run_report(run)
+            tell_end(run, summary)
+            if as_json:
+                print_json(summary)
+    return 0
+
+
+@contextmanager
+def opened_run(recipe: Recipe, world: World, interrupts: Interrupts) -> Iterator[Run]:
+    """Lock the run directory, prepare everything, find the checkpoint to go on from."""
+    speak = say if world.first else quiet
+    with _directory(recipe, world, speak) as directory:
+        rejected = directory.rejected() if world.first else None
+
+        def note(rejection: Rejection) -> None:
+            if rejected is not None:
+                rejected.write(asdict(rejection))
+
+        setup = prepare(recipe, world, say=speak, reject=note)
+        try:
+            interrupts.check()
+            if world.first:
+                directory.record(_manifest(setup))
+            checkpoint = _checkpoint(recipe, directory, world, speak)
+            yield Run(setup, directory, checkpoint, speak)
+        finally:
+            setup.data.close()
+            if rejected is not None:
+                rejected.close()
+
+
+@contextmanager
+def _directory(recipe: Recipe, world: World, speak: Callable[[str], None]) -> Iterator[RunDirectory]:
+    values = recipe.model_dump(mode="json")
+    if world.first:
+        with RunDirectory.create(recipe.output_dir, recipe.resume, recipe=values, announce=speak) as directory:
+            world.barrier()
+            yield directory
+    else:
+        world.barrier()
+        yield RunDirectory.open(recipe.output_dir)
+
+
+def _checkpoint(
+    recipe: Recipe, directory: RunDirectory, world: World, speak: Callable[[str], None]
+) -> Checkpoint | None:
+    """The checkpoint to go on from. One that is damaged is named, and the one before it is taken."""
+
+    def damaged(path: Path, reason: str) -> None:
+        speak(f"WARNING: {path.name} is damaged ({reason}); trying the one before")
+
+    if recipe.resume not in ("auto", "no"):
+        checkpoint: Checkpoint | None = load_checkpoint(Path(recipe.resume))
+    else:
+        checkpoint = latest_checkpoint(directory.checkpoints, on_damage=damaged)
+    step = checkpoint.step if checkpoint else 0
+    world.barrier()
+    if world.first:
+        for aside in set_aside_after(directory.checkpoints, step):
+            speak(f"put aside: {aside.name}")
+    if checkpoint is not None:
+        speak(f"resuming after step {step} ({checkpoint.path})")
+    return checkpoint
+
+
+def _manifest(setup: Setup) -> dict[str, Any]:
+    data = setup.data
+    template = data.renderer.template
+    weights = sorted(setup.source.directory.glob("*.safetensors"))
+    base = {"label": setup.source.label, "license": setup.source.license, "files": describe_files(weights)}
+    return make_manifest(
+        data=describe_files([Path(f.file) for f in data.ledger.files if Path(f.file).is_file()]),
+        eval_data=[],
+        template={"name": template.name, "sha256": hash_text(template.source)},
+        base=base,
+        seed=setup.recipe.seed,
+        dtype={"chosen": str(setup.dtype).removeprefix("torch."), "line": setup.dtype_line},
+    )
+
+
+def tell_rows(run: Run) -> None:
+    """The promise that every row is accounted for, as numbers."""
+    data = run.setup.data
+    ledger = data.ledger
+    whole = "" if data.rendered else " so far"
+    run.say(f"rows{whole}: {ledger.read:,} read = {ledger.kept:,} kept + {ledger.rejected:,} rejected")
+    if ledger.rejected:
+        run.say(f"rejected: {ledger.top_reasons()} (all in {run.directory.rejected_file})")
+
+
+def finish(run: Run, outcome: Outcome) -> Saved | None:
+    """Load the best weights if the recipe asks for them; write and prove `final/` (first rank)."""
+    setup, counters = run.setup, outcome.counters
+    if setup.recipe.load_best_model_at_end and counters.best_step not in (None, outcome.step):
+        best = load_checkpoint(run.directory.checkpoints / f"step-{counters.best_step}")
+        from camelid.train.state import restore_tensors
+
+        restore_tensors({"weights": best.tensors["weights"]}, setup.trainable.named_parameters(), [])
+        run.say(f"best evaluation: step {counters.best_step}, loss {counters.best_loss:.4f}; its weights are kept")
+    saved = save_final(setup, run.directory) if setup.world.first else None
+    setup.world.barrier()
+    return saved
+
+
+def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]:
+    """What happened, as JSON values."""
+    ledger, counters = run.setup.data.ledger, outcome.counters
+    return {
+        "run": str(run.directory.path),
+        "final": str(run.directory.final),
+        "steps": outcome.step,
+        "stopped": outcome.stopped,
+        "loss": outcome.losses[-1] if outcome.losses else None,
+        "eval_losses": outcome.eval_losses,
+        "rows": {"read": ledger.read, "kept": ledger.kept, "rejected": ledger.rejected},
+        "useful_tokens": counters.useful_tokens,
+        "computed_tokens": counters.computed_tokens,
+        "seconds": counters.seconds,
+        "check": saved.check if saved else None,
+    }
+
+
+def tell_end(run: Run, summary: dict[str, Any]) -> None:
+    """The closing lines: what was saved, how it was checked, what to do next."""
+    useful, computed = summary["useful_tokens"], summary["computed_tokens"]
+    if computed:
+        run.say(f"tokens: {useful:,} useful, {computed:,} computed ({1 - computed / useful:.0%} shared)")
+    run.say(f"saved: {summary['final']} ({summary['check']})")
+    run.say(f"report: {run.directory.report_file}")
+    run.say(f"talk to it: camelid chat {run.directory.path}")
+
+
+def write_run_report(run: Run, **parts: Any) -> None:
+    """report.html. A report that cannot be written does not undo a run, but it is said."""
+    from camelid.runs.report import write_report
+
+    try:
+        write_report(run.directory, **parts)
+    except UserError as error:
+        run.say(f"WARNING: no report: {error}")

@@ -1,0 +1,159 @@
+"""Write the result, read it back, and only then call it done.
+
+`final/` is a plain PEFT adapter or Hugging Face model directory with tokenizer and chat template, loadable by PEFT,
+transformers, vLLM and TGI. What was written is compared with what is in memory, tensor by tensor and by its logits.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import get_peft_model_state_dict
+from safetensors import safe_open
+from torch import Tensor
+
+from camelid.data.tree import TokenTree, build_tree
+from camelid.errors import UserError
+from camelid.model.layout import hidden_states
+from camelid.runs.directory import RunDirectory
+from camelid.train.setup import Setup
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
+_PROBE = "The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸跳过懒狗。"
+_RELOAD_LIMIT = 4 * 2**30  # bytes; a larger model is compared tensor by tensor only, not loaded twice
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written and how it was checked, in one line."""
+
+    directory: Path
+    tensors: int
+    bytes: int
+    check: str
+
+
+def save_final(setup: Setup, run: RunDirectory) -> Saved:
+    """Write `final/` and prove it. Raises UserError if what is on disk is not what was trained."""
+    setup.trainable.lm.eval()
+    with run.writing_final() as staging:
+        _write(setup, staging)
+        saved = _verify(setup, staging)
+    return Saved(run.final, saved.tensors, saved.bytes, saved.check)
+
+
+def _write(setup: Setup, directory: Path) -> None:
+    peft, lm = setup.trainable.peft, setup.trainable.lm
+    if peft is not None:
+        config = peft.peft_config["default"]
+        config.base_model_name_or_path = _base_name(setup)
+        config.inference_mode = True
+        peft.save_pretrained(str(directory), safe_serialization=True)
+        (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty form; the run's report says more
+    else:
+        attention = lm.config._attn_implementation  # type: ignore[union-attr]
+        lm.set_attn_implementation("sdpa")  # type: ignore[operator]
+        lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
+        lm.set_attn_implementation(attention)  # type: ignore[operator]
+    for name in _TOKENIZER_FILES:
+        if (setup.source.directory / name).is_file():
+            shutil.copyfile(setup.source.directory / name, directory / name)
+    template = setup.data.renderer.template
+    _write_template(directory, template.source)
+
+
+def _write_template(directory: Path, source: str) -> None:
+    """The chat template in both places where servers look: its own file, and tokenizer_config.json."""
+    (directory / "chat_template.jinja").write_text(source, encoding="utf-8")
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config["chat_template"] = source
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _base_name(setup: Setup) -> str:
+    """What an adapter calls its base: a preset's or hub's name as it is, a path made absolute."""
+    path = Path(setup.recipe.base)
+    return str(path.resolve()) if path.exists() else setup.recipe.base
+
+
+def _verify(setup: Setup, directory: Path) -> Saved:
+    files = sorted(directory.glob("*.safetensors"))
+    live = _live_tensors(setup)
+    names: set[str] = set()
+    for file in files:
+        with safe_open(str(file), framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # no mapping: it has keys() only
+                if name not in live or not torch.equal(tensors.get_tensor(name), live[name].cpu()):
+                    raise UserError(f"{file.name} does not hold what was trained: {name} differs", where=str(directory))
+                names.add(name)
+    missing = set(live) - names
+    if missing or not names:
+        raise UserError(f"{len(missing)} tensors were not saved ({sorted(missing)[:1]})", where=str(directory))
+    size = sum(file.stat().st_size for file in files)
+    if setup.trainable.peft is not None:
+        if all(not bool(t.any()) for name, t in live.items() if "lora_B" in name):
+            mend = "train at least one step with a learning rate above zero"
+            raise UserError("the adapter is empty: no step changed it", where=str(directory), mend=mend)
+        difference = _adapter_difference(setup, directory)
+    elif size <= _RELOAD_LIMIT:
+        difference = _model_difference(setup, directory)
+    else:
+        return Saved(directory, len(names), size, f"{len(names)} tensors read back and equal")
+    if not difference <= 1e-4:
+        raise UserError(f"the reloaded result differs from the trained one by {difference:.1e}", where=str(directory))
+    check = f"{len(names)} tensors read back and equal; hidden states differ by {difference:.1e}"
+    return Saved(directory, len(names), size, check)
+
+
+def _live_tensors(setup: Setup) -> dict[str, Tensor]:
+    """The tensors that must be on disk, by the name that they have there."""
+    peft, lm = setup.trainable.peft, setup.trainable.lm
+    if peft is not None:
+        return {name: t.detach() for name, t in get_peft_model_state_dict(peft).items()}
+    # tied weights are stored once, under the first of their names
+    seen: dict[int, str] = {}
+    state = {}
+    for name, tensor in lm.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen[tensor.data_ptr()] = name
+            state[name] = tensor
+    return state
+
+
+def _probe_tree(setup: Setup) -> TokenTree:
+    ids = np.array(setup.vocabulary.backend.encode(_PROBE, add_special_tokens=False).ids, np.int32)
+    return build_tree([ids], [np.zeros(len(ids), np.float32)])
+
+
+@torch.no_grad()
+def _adapter_difference(setup: Setup, directory: Path) -> float:
+    """Load what is on disk beside the live adapter, and compare the two on a sentence."""
+    peft = setup.trainable.peft
+    assert peft is not None
+    tree = _probe_tree(setup)
+    trained = hidden_states(setup.trainable.lm, tree, setup.layout).float()
+    peft.load_adapter(str(directory), "reloaded")
+    peft.set_adapter("reloaded")
+    reloaded = hidden_states(setup.trainable.lm, tree, setup.layout).float()
+    peft.set_adapter("default")
+    peft.delete_adapter("reloaded")
+    return float((trained - reloaded).abs().max() / trained.abs().max())
+
+
+@torch.no_grad()
+def _model_difference(setup: Setup, directory: Path) -> float:
+    """Load the saved model afresh and compare the two on a sentence."""
+    from camelid.model.layout import choose_layout
+    from camelid.model.load import load_model
+
+    tree = _probe_tree(setup)
+    trained = hidden_states(setup.trainable.lm, tree, setup.layout).float()
+    fresh = load_model(str(directory), dtype="float32").model.to(setup.world.device)  # type: ignore[arg-type]
+    layout, _ = choose_layout(fresh, setup.layout)
+    return float((trained - hidden_states(fresh, tree, layout).float()).abs().max() / trained.abs().max())
