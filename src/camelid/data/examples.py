@@ -162,7 +162,7 @@ class Examples:
 
 
 def _example(part: Rendered, row: int) -> Example:
-    return Example(part.ids, part.trained.astype(np.float32), row)
+    return Example(part.ids, part.trained.astype(np.float32), row, part.cut)
 
 
 def flat_order(examples: Examples) -> list[Example]:

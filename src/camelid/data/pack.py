@@ -22,11 +22,13 @@ class Example:
     ids:    (T,) int32
     weight: (T,) float32, weight of the edge that ends in each token; weight[0] is 0
     source: index of the data row it came from, to name it when something goes wrong
+    cut:    tokens of the row that no example holds, because it was too long
     """
 
     ids: np.ndarray
     weight: np.ndarray
     source: int
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

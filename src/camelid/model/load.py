@@ -73,18 +73,23 @@ def load_model(
     config = check_config(source.directory)
     if not from_scratch:
         check_weights(source.directory)
-    vocabulary = load_vocabulary(source.directory)
     adapter_directory = source.adapter_directory
     if adapter is not None:
         adapter_directory = resolve(adapter, accept_license=accept_license, announce=announce).adapter_directory
         if adapter_directory is None:
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(adapter))
+    vocabulary = load_vocabulary(_tokenizer_directory(source.directory, adapter_directory))
     model = _build(source.directory, config, _dtype(dtype, say), seed if from_scratch else None)
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(int(embeddings.weight.shape[0]), vocabulary, source, say)
     if adapter_directory is not None:
         model = _with_adapter(model, adapter_directory, trainable)
     return Loaded(model.eval(), vocabulary, source)
+
+
+def _tokenizer_directory(base: Path, adapter: Path | None) -> Path:
+    """An adapter that brings its tokenizer was trained with it, and with the chat template beside it."""
+    return adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else base
 
 
 def load_vocabulary(directory: Path) -> Vocabulary:

@@ -16,6 +16,7 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors import safe_open
 from torch import Tensor
+from transformers.utils import logging
 
 from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
@@ -58,7 +59,9 @@ def _write(setup: Setup, directory: Path) -> None:
     else:
         attention = lm.config._attn_implementation  # type: ignore[union-attr]
         lm.set_attn_implementation("sdpa")  # type: ignore[operator]
+        logging.disable_progress_bar()
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
+        logging.enable_progress_bar()
         lm.set_attn_implementation(attention)  # type: ignore[operator]
     for name in _TOKENIZER_FILES:
         if (setup.source.directory / name).is_file():
