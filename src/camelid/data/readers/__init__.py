@@ -17,7 +17,7 @@ from camelid.data.readers.json_decoder import JsonDecoder, Parsed
 from camelid.data.readers.json_lines import read_json_lines
 from camelid.data.readers.json_values import read_json_values
 from camelid.data.readers.plain_text import read_plain_text
-from camelid.data.readers.rows import CHUNK, Damage, RawRow, RowSource
+from camelid.data.readers.rows import CHUNK, Damage, RawRow, RowSource, bad_text
 from camelid.errors import UserError
 
 JSON_LINES = {".jsonl", ".ndjson"}
@@ -38,7 +38,7 @@ def open_rows(path: Path, chunk: int = CHUNK) -> RowSource:
     if kind in (".parquet", ".arrow"):
         return RowSource(read_parquet(path) if kind == ".parquet" else read_arrow(path))
     stream = TextStream(path, chunk)
-    rows = _text_rows(stream, stream.peek(_PEEK), kind, path)
+    rows = _text_rows(stream, stream.peek(_PEEK)[:_PEEK], kind, path)
     if rows is None:
         stream.close()
         raise UserError(
@@ -55,7 +55,7 @@ def _text_rows(stream: TextStream, head: str, kind: str, path: Path) -> Iterator
     start = head.lstrip("\ufeff \t\r\n")
     if kind in STRUCTURED or (start[:1] in ("{", "[") and _is_json(start)):
         return read_json_lines(stream) if _one_row_a_line(start, kind) else read_json_values(stream)
-    if kind in PLAIN_TEXT or (kind == "" and "\x00" not in head and not stream.damaged):
+    if kind in PLAIN_TEXT or (kind == "" and not bad_text(head)):
         return read_plain_text(stream)
     return None
 
@@ -75,7 +75,9 @@ def _one_row_a_line(start: str, kind: str) -> bool:
     rest = rest.lstrip()
     if first[:1] == "[":  # an array; or lines of which each is an array of messages
         parsed = JsonDecoder().decode(first, 0)
-        return isinstance(parsed, Parsed) and not first[parsed.end :].strip() and rest[:1] == "["
+        if not isinstance(parsed, Parsed) or first[parsed.end :].strip() or rest[:1] != "[":
+            return False
+        return all(isinstance(turn, dict) and not turn.keys().isdisjoint(("role", "from")) for turn in parsed.value)
     if first[:1] == "{":
         if first.strip() == "{":
             return False

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 from camelid.data.readers.decode import TextStream
 from camelid.data.readers.lines import read_lines
-from camelid.data.readers.rows import MAX_ROW, Damage, RawRow
+from camelid.data.readers.rows import HEAD, MAX_ROW, Damage, RawRow
 from camelid.errors import UserError
+
+_HEADER = 1 << 16  # characters in which the header line is looked for
 
 
 class _Feed:
@@ -37,7 +39,7 @@ class _Feed:
 def read_csv(stream: TextStream, *, tabs: bool, where: str) -> Iterator[RawRow | Damage]:
     """Yield one row a record as {column: text}; raise `UserError` when the header is of no use."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))  # for the whole process: csv offers nothing narrower
-    delimiter = "\t" if tabs else _delimiter(stream.peek(1 << 16))
+    delimiter = "\t" if tabs else _delimiter(stream.peek(_HEADER)[:_HEADER])
     feed = _Feed(read_lines(stream))
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     columns: list[str] | None = None
@@ -75,7 +77,7 @@ def _header(fields: list[str], where: str) -> list[str]:
 
 
 def _row(record: list[tuple[int, str]], fields: list[str], columns: list[str], stream: TextStream) -> RawRow | Damage:
-    line, head = record[0][0], record[0][1][:200]
+    line, head = record[0][0], record[0][1][:HEAD]
     if len(fields) != len(columns):
         return Damage(line, f"{len(fields)} fields, where the header has {len(columns)}", head)
     return RawRow(line, dict(zip(columns, fields, strict=True)), head, True)
@@ -89,7 +91,7 @@ def _salvage(
         return
     (line, text), *others = record
     following = f"; lines {line} to {others[-1][0]} are affected" if others else ""
-    yield Damage(line, f"broken CSV: {reason}{following}", text[:200])
+    yield Damage(line, f"broken CSV: {reason}{following}", text[:HEAD])
     if len(columns) < 2:
         return  # any line of a text would pass for a row
     in_damage = True
@@ -101,5 +103,5 @@ def _salvage(
         if len(fields) == len(columns):
             yield _row([(number, text)], fields, columns, stream)
         elif text and not in_damage:
-            yield Damage(number, f"broken CSV: {reason}", text[:200])
+            yield Damage(number, f"broken CSV: {reason}", text[:HEAD])
         in_damage = len(fields) != len(columns)

@@ -45,6 +45,9 @@ class TextStream:
         try:
             self.encoding = _detect(self._file, path)
             self._file.seek(0)
+        except UserError:
+            self._file.close()
+            raise
         except _BROKEN as error:
             self._file.close()
             raise UserError(f"cannot be read: {error}", where=str(path), mend="fetch or compress it again") from error
@@ -114,7 +117,7 @@ def _detect(file: BinaryIO, path: Path) -> str:
     if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"
     even, odd = sample[0:64:2].count(0), sample[1:64:2].count(0)
-    if max(even, odd) * 4 > len(sample[:64]) and min(even, odd) == 0:
+    if len(sample) >= 8 and max(even, odd) * 4 > len(sample[:64]) and min(even, odd) == 0:
         raise UserError(
             "looks like UTF-16 without a byte-order mark",
             where=str(path),

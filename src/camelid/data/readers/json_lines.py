@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from camelid.data.readers.decode import TextStream
 from camelid.data.readers.json_decoder import Failed, JsonDecoder
 from camelid.data.readers.lines import read_lines
-from camelid.data.readers.rows import Damage, RawRow
+from camelid.data.readers.rows import HEAD, Damage, RawRow
 
 CONFLICT_MARKER = re.compile(r"(<{7}|={7}|>{7}|\|{7})(\s|$)")  # what git leaves in a file that it could not merge
 _GAP = re.compile(r"[ \t\r,]*")
@@ -25,10 +25,10 @@ def read_json_lines(stream: TextStream) -> Iterator[RawRow | Damage]:
         position = _GAP.match(text).end()  # type: ignore[union-attr]
         while position < len(text):
             parsed = decoder.decode(text, position)
-            head = text[position : position + 200]
             if isinstance(parsed, Failed):
-                yield Damage(number, _reason(text, parsed), head)
+                yield Damage(number, _reason(text, parsed), text[position : position + HEAD])
                 break
+            head = text[position : min(parsed.end, position + HEAD)]
             if parsed.repeated is not None:
                 yield Damage(number, f"the key {parsed.repeated!r} occurs twice", head)
             else:

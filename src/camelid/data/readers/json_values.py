@@ -8,15 +8,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from camelid.data.readers.decode import TextStream
 from camelid.data.readers.json_decoder import Failed, JsonDecoder, Parsed
 from camelid.data.readers.json_lines import CONFLICT_MARKER
-from camelid.data.readers.rows import MAX_ROW, Damage, RawRow
+from camelid.data.readers.rows import HEAD, MAX_ROW, Damage, RawRow
 
 _GAP = re.compile("[ \t\r\n,\ufeff]*")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){0,200}")\s*:')
 _TAIL = 4096  # characters kept of skipped text: no row's opening is longer
+
+
+@dataclass(slots=True)
+class _Shape:
+    """What the rows of a file look like, learnt from those that could be parsed; it tells where the next one begins."""
+
+    indentation: str | None = None  # the white space before a row, None where rows are not first on their lines
+    first_key: str | None = None  # with its quotes
+    keys: set[str] | None = None  # those that every row so far has
+
+    def learn(self, row: dict[str, Any], text: str, position: int, indentation: str | None) -> None:
+        if self.keys is None or indentation != self.indentation:
+            self.indentation, self.first_key = indentation, _first_key(text, position)
+        if self.keys is None:
+            self.keys = set(row)
+        elif not self.keys <= row.keys():
+            self.keys &= row.keys()
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value can be a row, and not a part of a broken one."""
+        return self.keys is None or (isinstance(value, dict) and self.keys <= value.keys())
+
+
+def _first_key(text: str, position: int) -> str | None:
+    found = _FIRST_KEY.match(text, position)
+    return found.group(1) if found else None
 
 
 class _Window:
@@ -36,6 +64,12 @@ class _Window:
             length += len(piece)
             self.ended = not piece
         self.text, self.position = "".join(pieces), 0
+
+    def ahead(self, size: int) -> str:
+        """The next `size` characters, fewer only where the file ends."""
+        while len(self.text) - self.position < size and not self.ended:
+            self.more()
+        return self.text[self.position : self.position + size]
 
     def advance(self, position: int) -> None:
         self.line += self.text.count("\n", self.position, position)
@@ -62,8 +96,8 @@ class _Window:
 def read_json_values(stream: TextStream) -> Iterator[RawRow | Damage]:
     """Yield the rows of the top-level array, or the top-level values themselves."""
     window, decoder = _Window(stream), JsonDecoder()
-    inside = cut = False
-    first_key: str | None = None
+    inside = cut = doubtful = False
+    usual = _Shape()
     while True:
         indentation = window.skip_gap()
         if window.position == len(window.text):
@@ -75,14 +109,19 @@ def read_json_values(stream: TextStream) -> Iterator[RawRow | Damage]:
             continue
         line = window.line
         outcome = _decode(window, decoder)
-        head = window.text[window.position : window.position + 200]
         if isinstance(outcome, Failed):
-            cut = _resynchronise(window, indentation, first_key)
+            head = window.ahead(HEAD)
+            cut = _resynchronise(window, _row_start(window, indentation, usual, inside))
+            doubtful = indentation is None
             yield Damage(line, _reason(outcome, head, line, window.line, cut), head)
             continue
-        if first_key is None and character == "{":
-            found = _FIRST_KEY.match(window.text, window.position)
-            first_key = found.group(1) if found else None
+        if doubtful and not usual.fits(outcome.value):  # a part of the broken row: left out with it
+            cut = _resynchronise(window, _row_start(window, indentation, usual, inside))
+            continue
+        doubtful = False
+        if isinstance(outcome.value, dict):
+            usual.learn(outcome.value, window.text, window.position, indentation)
+        head = window.text[window.position : min(outcome.end, window.position + HEAD)]
         window.advance(outcome.end)
         if outcome.repeated is not None:
             yield Damage(line, f"the key {outcome.repeated!r} occurs twice", head)
@@ -109,9 +148,8 @@ def _decode(window: _Window, decoder: JsonDecoder) -> Parsed | Failed:
         window.more()
 
 
-def _resynchronise(window: _Window, indentation: str | None, first_key: str | None) -> bool:
+def _resynchronise(window: _Window, begins: re.Pattern[str]) -> bool:
     """Skip to where the next row plausibly begins; True when the file ends before that."""
-    begins = _row_start(window, indentation, first_key)
     window.advance(window.position + 1)
     while True:
         found = begins.search(window.text, window.position)
@@ -126,27 +164,28 @@ def _resynchronise(window: _Window, indentation: str | None, first_key: str | No
         window.more()
 
 
-def _row_start(window: _Window, indentation: str | None, first_key: str | None) -> re.Pattern[str]:
-    """What the beginning of a row looks like, seen from the broken one at the window's position.
+def _row_start(window: _Window, indentation: str | None, usual: _Shape, inside: bool) -> re.Pattern[str]:
+    """What the beginning of a row looks like, seen from a broken one, or from garbage, at the window's position.
 
-    A row begins where a bracket opens at the broken row's own indentation (if that is first on its line), or where
-    an object opens with the key with which the rows of this file open. Garbage that is no row at all ends at the next
-    line that opens an object or an array.
+    Where rows are first on their lines, one begins where a bracket opens behind the same white space. Elsewhere one
+    begins where an object opens, behind a comma or a bracket, with the key with which the rows of this file open (so
+    that ten thousand openings one inside the other are one damage).
     """
     character = window.text[window.position]
-    on_own_line = indentation is not None
-    if character not in "{[":
-        return re.compile(r"\n[ \t]*(?=[\[{])" if on_own_line else r"(?=[\[{])")
-    if first_key is None and (found := _FIRST_KEY.match(window.text, window.position)):
-        first_key = found.group(1)
+    if character not in "{[":  # no row: text that got in between, or what is left of a row that closed too early
+        if not inside or usual.keys is None:
+            return re.compile(r"(?=[\[{])" if indentation is None else r"\n[ \t]*(?=[\[{])")
+        character, indentation = "{", usual.indentation
+    if indentation is not None:
+        return re.compile(rf"\n{re.escape(indentation)}(?=\{character})")
+    first_key = usual.first_key or _first_key(window.text, window.position)
     opening = re.escape(character) if first_key is None else rf"\{{\s*{re.escape(first_key)}\s*:"
-    if not on_own_line:  # behind a closed value only: a row nested ten thousand deep is one damage, not ten thousand
-        return re.compile(rf"[}}\]]\s*,?\s*(?={opening})")
-    return re.compile(rf"\n{re.escape(indentation or '')}(?=\{character})|\n[ \t]*(?={opening})")
+    return re.compile(rf"[,}}\]]\s*(?={opening})")
 
 
 def _reason(failed: Failed, head: str, begin: int, end: int, cut: bool) -> str:
     if CONFLICT_MARKER.match(head):
         return "a git conflict marker"
-    reason = "the file ends inside this row: it was cut off" if cut and failed.incomplete else failed.reason
+    ends_early = cut and failed.incomplete and head[0] in '{["'
+    reason = "the file ends inside this row: it was cut off" if ends_early else failed.reason
     return reason if end <= begin + 1 else f"{reason}; lines {begin} to {end} were left out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from camelid.data.readers.decode import TextStream
-from camelid.data.readers.rows import MAX_ROW, Damage
+from camelid.data.readers.rows import HEAD, MAX_ROW, Damage
 
 
 def read_lines(stream: TextStream, limit: int = MAX_ROW) -> Iterator[tuple[int, str] | Damage]:
@@ -17,7 +17,7 @@ def read_lines(stream: TextStream, limit: int = MAX_ROW) -> Iterator[tuple[int, 
         if length <= limit:
             parts.append(first)
         else:  # keep what an excerpt needs and skip the remainder
-            parts = [("".join(parts) or first)[:200]]
+            parts = [("".join(parts) or first)[:HEAD]]
         for following in rest:
             yield _line(number, parts, length, limit)
             number, parts, length = number + 1, [following], len(following)
@@ -30,5 +30,5 @@ def read_lines(stream: TextStream, limit: int = MAX_ROW) -> Iterator[tuple[int, 
 def _line(number: int, parts: list[str], length: int, limit: int) -> tuple[int, str] | Damage:
     text = parts[0] if len(parts) == 1 else "".join(parts)
     if length > limit:
-        return Damage(number, f"a line longer than {limit >> 20} Mi characters", text[:200])
+        return Damage(number, f"a line longer than {limit >> 20} Mi characters", text[:HEAD])
     return number, text.removesuffix("\r").removeprefix("\ufeff")

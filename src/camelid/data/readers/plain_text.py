@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from camelid.data.readers.decode import TextStream
 from camelid.data.readers.lines import read_lines
-from camelid.data.readers.rows import Damage, RawRow
+from camelid.data.readers.rows import HEAD, Damage, RawRow
 
 PIECE = 16_384  # characters; long beside any context, and short enough that shuffling and sampling mean something
 LONG_PIECE = 65_536
@@ -42,4 +42,4 @@ def read_plain_text(stream: TextStream) -> Iterator[RawRow | Damage]:
 def _row(begin: int, piece: list[str]) -> Iterator[RawRow]:
     text = "".join(piece)
     if text.strip():
-        yield RawRow(begin, {"text": text}, text[:200], True)
+        yield RawRow(begin, {"text": text}, text[:HEAD], True)

@@ -11,6 +11,7 @@ from camelid.data.records import EXCERPT_LENGTH
 
 CHUNK = 1 << 20  # bytes read at a time
 MAX_ROW = 64 << 20  # characters; a longer row is damage, so that a lost quote cannot draw a whole file into memory
+HEAD = 200  # characters of a row's text that are kept for its excerpt
 
 # NUL marks a file that was cut off by a crash; a lone surrogate is no character and no tokenizer can encode it.
 _BAD = re.compile("[\x00\ud800-\udfff]")
