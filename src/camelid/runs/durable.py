@@ -80,6 +80,8 @@ def fsync_directory(path: Path) -> None:
 
 def make_directory(path: Path) -> None:
     """Make `path` and its parents if need be, durably. Raises OSError."""
+    if path.is_dir():
+        return
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:

@@ -126,7 +126,11 @@ def latest_checkpoint(root: Path, *, on_damage: Callable[[Path, str], None]) -> 
     and none is sound: starting fresh would throw the run away, and only the user may decide that.
     """
     damaged = []
-    for path in reversed(list_checkpoints(root)):
+    try:
+        newest_first = list_checkpoints(root)[::-1]
+    except OSError as error:
+        raise UserError(f"cannot be listed ({error.strerror})", where=str(root), mend="check the disk") from error
+    for path in newest_first:
         try:
             return load_checkpoint(path)
         except DamagedCheckpoint as error:
@@ -142,7 +146,7 @@ def latest_checkpoint(root: Path, *, on_damage: Callable[[Path, str], None]) -> 
 
 
 def list_checkpoints(root: Path) -> list[Path]:
-    """Paths of all checkpoints under `root`, sound or not, oldest first."""
+    """Paths of all checkpoints under `root`, sound or not, oldest first. Raises OSError."""
     if not root.is_dir():
         return []
     found = {int(match[1]): path for path in root.iterdir() if (match := _STEP.fullmatch(path.name))}
@@ -187,9 +191,15 @@ def _save(root: Path, step: int, tensors: Mapping[str, Mapping[str, torch.Tensor
             entries["state.json"] = _write_file(staging / "state.json", state_bytes)
             _write_file(staging / "manifest.json", _seal({"format": FORMAT, "step": step, "files": entries}))
     except OSError as error:
-        older = [path.name for path in list_checkpoints(root)]
-        kept = f"{older[-1]} stands" if older else "there is no checkpoint yet"
-        raise not_saved(error, root / f"step-{step}", kept=kept) from error
+        raise not_saved(error, root / f"step-{step}", kept=_standing(root)) from error
+
+
+def _standing(root: Path) -> str:
+    try:
+        older = list_checkpoints(root)
+    except OSError:
+        return "what was saved before stands, but the disk cannot list it now"
+    return f"step-{_step_of(older[-1])} stands" if older else "there is no checkpoint yet"
 
 
 def _write_file(path: Path, content: TensorFile | bytes) -> dict[str, Any]:
@@ -213,8 +223,8 @@ def _prune(root: Path, step: int, keep: int | None, protect: Collection[int]) ->
         return
     if keep < 1:
         raise ValueError(f"keep={keep}: at least the checkpoint just saved is kept")
-    older = [path for path in list_checkpoints(root) if _step_of(path) < step and _step_of(path) not in protect]
     try:
+        older = [path for path in list_checkpoints(root) if _step_of(path) < step and _step_of(path) not in protect]
         for path in older[: max(0, len(older) - (keep - 1))]:
             remove_directory(path)
     except OSError as error:
