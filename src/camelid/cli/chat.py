@@ -105,9 +105,7 @@ def load_speaker(options: ChatOptions) -> Speaker:
 
 
 def _converse(speaker: Speaker, talk: Talk, options: ChatOptions) -> int:
-    say(
-        "Type a message. /reset starts over, /system TEXT sets the system prompt, /save FILE keeps the talk, /quit ends."
-    )
+    say("Type a message. /reset starts over, /system TEXT sets the system prompt, /save FILE keeps it all, /quit ends.")
     while True:
         try:
             line = input("> ").strip()

@@ -7,6 +7,7 @@ were cut. The counts are taken from the trees that the loop would train on, not 
 from __future__ import annotations
 
 import html as markup
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def spans(row: Row, leaf: int, vocabulary: Vocabulary) -> list[Span]:
     kinds = np.where(tree.weight[path] != 0, "trained", np.where(through > 1, "shared", "context"))
     borders = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(path)]
     made = []
-    for start, stop in zip(borders[:-1], borders[1:], strict=True):
+    for start, stop in itertools.pairwise(borders):
         ids = tree.token[path[start:stop]].tolist()
         text = vocabulary.backend.decode(ids, skip_special_tokens=False)
         made.append(Span(str(kinds[start]), text, stop - start))  # type: ignore[arg-type]
@@ -131,7 +132,8 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Cam
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root{color-scheme:light dark}body{font:15px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8884;border-radius:8px;padding:.8rem;margin:.3rem 0 1.2rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8884;border-radius:8px;padding:.8rem}
+pre{margin:.3rem 0 1.2rem}
 .trained{background:#1a7f3733;border-bottom:2px solid #1a7f37}.shared{background:#0969da22}.context{opacity:.65}
 td{padding:.1rem 1rem .1rem 0}</style></head><body>"""
 

@@ -6,6 +6,7 @@ Importing this file imports neither torch nor pydantic, so `camelid --help` answ
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -163,6 +164,8 @@ def main() -> None:
     # A terminal or pipe that is not UTF-8 must not turn a Chinese answer into a crash.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # PEFT reads an attribute that transformers has renamed: nothing that a user could mend
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     app()
 
 

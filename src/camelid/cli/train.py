@@ -56,9 +56,11 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
 
 
 @contextmanager
-def opened_run(recipe: Recipe, world: World, interrupts: Interrupts) -> Iterator[Run]:
+def opened_run(
+    recipe: Recipe, world: World, interrupts: Interrupts, *, speak: Callable[[str], None] = say
+) -> Iterator[Run]:
     """Lock the run directory, prepare everything, find the checkpoint to go on from."""
-    speak = say if world.first else quiet
+    speak = speak if world.first else quiet
     with _directory(recipe, world, speak) as directory:
         rejected = directory.rejected() if world.first else None
 

@@ -22,7 +22,7 @@ from camelid.generate.cache import GrowingCache, num_layers
 from camelid.generate.sampling import Sampler
 from camelid.model.attend import TREE_ATTENTION, TreeLayout
 from camelid.model.head import head_of
-from camelid.model.layout import edge_output
+from camelid.model.layout import edge_output, ordinary_attention
 
 SLOTS = 64  # prompts decoded together
 
@@ -84,7 +84,7 @@ class LocalGenerator:
     def score(self, examples: Sequence[Example]) -> list[float]:
         """Log-probability in nats of each example's weighted edges: sum of weight * log p."""
         totals = []
-        with torch.no_grad(), _attention(self.model, TREE_ATTENTION if self.layout == "tree" else "sdpa"):
+        with torch.no_grad(), _attention(self.model, TREE_ATTENTION if self.layout == "tree" else ordinary_attention(self.model)):
             for example in examples:
                 tree = build_tree([example.ids], [example.weight], share=False)
                 out = edge_output(self.model, tree, self.layout)
@@ -167,7 +167,7 @@ class LocalGenerator:
     def _step(self, tokens: Tensor, mask: Tensor, cache: GrowingCache) -> Tensor:
         """Logits (B, V) after feeding `tokens` (B, L), the newest columns of `mask` (B, T)."""
         positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
-        with _attention(self.model, "sdpa"):
+        with _attention(self.model, ordinary_attention(self.model)):
             hidden = self.model.get_decoder()(  # type: ignore[operator]
                 input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             ).last_hidden_state[:, -1]

@@ -8,7 +8,6 @@ replaced by one autograd function that adds the low-rank product in place and ke
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -112,9 +111,7 @@ def add_lora(model: nn.Module, settings: LoraSettings, *, seed: int) -> Trainabl
         task_type="CAUSAL_LM",
     )
     config._register_custom_module({nn.Linear: FusedLoraLinear})
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT reads an attribute that transformers has renamed
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             wrapped = get_peft_model(model, config, autocast_adapter_dtype=True)  # type: ignore[arg-type]

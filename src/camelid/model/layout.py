@@ -39,7 +39,7 @@ class EdgeOutput:
 def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
     """('tree' | 'separate', reason). Sets the model's attention accordingly and proves the choice on a tiny tree."""
     if wanted == "separate":
-        model.set_attn_implementation("sdpa")  # type: ignore[operator]
+        model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
         return "separate", "asked for"
     reason = _why_not_tree(model)
     if reason is None:
@@ -48,8 +48,13 @@ def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
         if gap <= 0.05:
             return "tree", f"each shared prefix is computed once (checked: largest relative difference {gap:.1e})"
         reason = f"a tiny tree differed from its separate paths by {gap:.1e}"
-    model.set_attn_implementation("sdpa")  # type: ignore[operator]
+    model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
     return "separate", reason
+
+
+def ordinary_attention(model: nn.Module) -> str:
+    """The model's own attention over padded batches: fused where transformers declares it, else eager."""
+    return "sdpa" if model._supports_sdpa else "eager"  # type: ignore[union-attr]
 
 
 def _why_not_tree(model: nn.Module) -> str | None:
@@ -76,7 +81,7 @@ def _tiny_tree_gap(model: nn.Module) -> float:
     model.eval()
     with torch.no_grad():
         shared = hidden_states(model, tree, "tree").float()
-        model.set_attn_implementation("sdpa")  # type: ignore[operator]
+        model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
         gap = 0.0
         for path, leaf in zip(paths, tree.leaves, strict=True):
             alone = hidden_states(model, build_tree([path], [np.zeros(len(path), np.float32)]), "separate").float()

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
-from camelid.model.layout import hidden_states
+from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
 
@@ -58,7 +58,7 @@ def _write(setup: Setup, directory: Path) -> None:
         (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty form; the run's report says more
     else:
         attention = lm.config._attn_implementation  # type: ignore[union-attr]
-        lm.set_attn_implementation("sdpa")  # type: ignore[operator]
+        lm.set_attn_implementation(ordinary_attention(lm))  # type: ignore[operator]
         logging.disable_progress_bar()
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         logging.enable_progress_bar()

@@ -40,6 +40,19 @@ class Progress(Protocol):
     def note(self, text: str) -> None: ...
 
 
+class SilentProgress:
+    """Reports to nobody: for proofs and tests."""
+
+    def start(self, total_steps: int, *, done: int = 0) -> None:
+        """Nothing."""
+
+    def update(self, step: int, **values: float) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 @dataclass
 class Counters:
     """What the loop carries from step to step; saved in each checkpoint."""
@@ -84,9 +97,17 @@ class NonFinite(UserError):
 
 
 def train(
-    setup: Setup, run: RunDirectory, progress: Progress, interrupts: Interrupts, checkpoint: Checkpoint | None = None
+    setup: Setup,
+    run: RunDirectory,
+    progress: Progress,
+    interrupts: Interrupts,
+    checkpoint: Checkpoint | None = None,
+    *,
+    stop_after: int | None = None,
 ) -> Outcome:
     """Train from `checkpoint` (or the start) to the end of the schedule, or until interrupted.
+
+    `stop_after` interrupts the run when so many steps are done, as a signal would.
 
     Ends with a checkpoint of its last step in every case. Raises UserError where going on would be wrong.
     """
@@ -155,6 +176,9 @@ def train(
                 metrics.sync()
                 _save(setup, run, step, counters)
                 saved = step
+            if step == stop_after:
+                outcome.stopped = "interrupted"
+                break
             patience = recipe.early_stopping_patience
             if patience and counters.evaluations_without_better >= patience and step < total:
                 progress.note(f"step {step}: no better evaluation in {patience}; stopping early")

@@ -132,6 +132,13 @@ def prepare_data(
     return TrainingData(units, held_out, renderer, ledger, schedule)
 
 
+def read_rows(recipe: Recipe, *, say: Say) -> tuple[list[Record], Renderer, Source]:
+    """The rows of `data` unrendered, with the renderer and the base that would be used."""
+    source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
+    renderer = make_renderer(recipe, load_vocabulary(source.directory))
+    return list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=Ledger(), announce=say)), renderer, source
+
+
 def make_schedule(recipe: Recipe, units: int, world: World) -> StepSchedule:
     """The schedule that a recipe describes."""
     return StepSchedule(
@@ -194,7 +201,7 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
     if layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
         raise UserError(f"the head of {type(model).__name__} does more than the configuration says (off by {gap:.1e})")
     if recipe.gradient_checkpointing:
-        trainable.lm.gradient_checkpointing_enable()  # type: ignore[operator]
+        trainable.lm.activation_checkpointing_enable()  # type: ignore[operator]
         trainable.lm.enable_input_require_grads()  # type: ignore[operator]
     trainable.lm.train()
     parameters = trainable.named_parameters()

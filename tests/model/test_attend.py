@@ -1,0 +1,156 @@
+"""Tree = separate, on real architectures; per branch = the dense mask = FlexAttention."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import ARCHITECTURES, tiny_model
+from token_trees import Paths, weighted_paths
+
+from camelid.config import LoraSettings
+from camelid.data.tree import TokenTree, build_tree
+from camelid.model import attend
+from camelid.model.adapters import add_lora, train_in_full
+from camelid.model.attend import TREE_ATTENTION, TreeLayout, tree_attention
+from camelid.model.layout import choose_layout, edge_output
+from camelid.train.objectives import weighted_nll
+
+CPU = torch.device("cpu")
+
+
+def _dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, window: int | None) -> torch.Tensor:
+    mask = torch.from_numpy(tree.dense_mask(window))
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3)
+    return out.transpose(1, 2)
+
+
+@given(weighted_paths(vocabulary=3, most=8, longest=20), st.sampled_from([None, 1, 3, 7]), st.integers(1, 9))
+@settings(max_examples=60)
+def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block: int) -> None:
+    tree = build_tree(*made)
+    torch.manual_seed(len(tree))
+    tensors = [torch.randn(1, heads, len(tree), 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2)]
+    size, attend.QUERIES_PER_BLOCK = attend.QUERIES_PER_BLOCK, block
+    try:
+        layout = TreeLayout(tree, CPU)
+        ours, _ = tree_attention(
+            torch.nn.Module(), *tensors, None, scaling=0.3, sliding_window=window, tree_layout=layout
+        )
+        grad = torch.randn_like(ours)
+        ours_grads = torch.autograd.grad(ours, tensors, grad)
+    finally:
+        attend.QUERIES_PER_BLOCK = size
+    dense = _dense(*tensors, tree, window)
+    torch.testing.assert_close(ours, dense, atol=1e-5, rtol=1e-5)
+    for a, b in zip(ours_grads, torch.autograd.grad(dense, tensors, grad), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*without torch.compile")  # it writes the scores out: enough for a test
+@pytest.mark.parametrize("window", [None, 5])
+def test_flex_attention_sees_the_same(window: int | None) -> None:
+    """The GPU's path, forward only: FlexAttention has no backward pass on a CPU."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    rng = np.random.default_rng(0)
+    paths = [np.r_[[1, 2, 3], rng.integers(4, 50, rng.integers(1, 30))].astype(np.int32) for _ in range(6)]
+    tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
+    q, k, v = (torch.randn(1, heads, len(tree), 16) for heads in (4, 2, 2))
+    with torch.no_grad():
+        flex = flex_attention(q, k, v, block_mask=TreeLayout(tree, CPU).flex_mask(window), scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(flex.transpose(1, 2), _dense(q, k, v, tree, window), atol=1e-5, rtol=1e-5)
+
+
+def test_cost_follows_the_paths_and_not_the_square_of_the_row() -> None:
+    paths = [np.r_[np.arange(40), 100 + i, np.arange(60)].astype(np.int32) for i in range(50)]
+    tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
+    blocks = TreeLayout(tree, CPU).blocks(None)
+    pairs = sum((b.stop - b.start) * sum(y - x for x, y in b.keys) for b in blocks)
+    assert pairs <= sum(len(path) ** 2 for path in paths)
+    assert pairs < len(tree) ** 2 / 10
+    assert all(a.stop <= b.start for a, b in pairwise(blocks))
+
+
+def _trainable(architecture: str, method: str):
+    model = tiny_model(architecture)
+    if method == "full":
+        return train_in_full(model)
+    trainable = add_lora(model, LoraSettings(r=4), seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in trainable.named_parameters().items():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    return trainable
+
+
+def _loss_and_gradients(trainable, trees: list[TokenTree], layout: str) -> tuple[float, torch.Tensor]:
+    trainable.lm.set_attn_implementation(TREE_ATTENTION if layout == "tree" else "sdpa")
+    parameters = list(trainable.named_parameters().values())
+    total = torch.zeros(())
+    for tree in trees:
+        total = total + weighted_nll(edge_output(trainable.lm, tree, layout))
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    flat = [torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(gradients, parameters, strict=True)]
+    return float(total.detach()), torch.cat(flat)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_tree_equals_separate(architecture: str, method: str) -> None:
+    """Shows 4: loss to 1e-6 and gradient to 1e-5, relative, in float32, over made trees."""
+    trainable = _trainable(architecture, method)
+
+    @given(weighted_paths())
+    @settings(max_examples=15)
+    def check(made: Paths) -> None:
+        paths, weights = made
+        tree = build_tree(paths, weights)
+        alone = [build_tree([p], [w], share=False) for p, w in zip(paths, weights, strict=True)]
+        loss, gradient = _loss_and_gradients(trainable, [tree], "tree")
+        wanted, wanted_gradient = _loss_and_gradients(trainable, alone, "separate")
+        if not any(w.any() for w in weights):
+            assert loss == wanted == 0
+            return
+        assert abs(loss - wanted) <= 1e-6 * abs(wanted)
+        assert (gradient - wanted_gradient).norm() <= 1e-5 * wanted_gradient.norm()
+
+    check()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layout_is_chosen_by_proof(architecture: str) -> None:
+    layout, reason = choose_layout(tiny_model(architecture), "tree")
+    assert layout == "tree", reason
+
+
+def test_a_model_that_cannot_is_laid_out_separately(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, attn_logit_softcapping=30.0,
+    )  # fmt: skip
+    layout, reason = choose_layout(Gemma2ForCausalLM(config).eval(), "tree")
+    assert (layout, "caps" in reason) == ("separate", True)
+    # and one that claims it can but sees the wrong keys is found out by the tiny tree
+    monkeypatch.setattr(attend, "_younger", lambda n, device: torch.zeros(n, n, dtype=torch.bool))
+    layout, reason = choose_layout(tiny_model("llama"), "tree")
+    assert (layout, "differed" in reason) == ("separate", True)
+
+
+def test_what_trees_do_not_support_is_refused() -> None:
+    tree = build_tree([np.arange(4, dtype=np.int32)], [np.zeros(4, np.float32)])
+    q = torch.randn(1, 2, 4, 8)
+    for wrong in ({"dropout": 0.1}, {"softcap": 30.0}, {"s_aux": torch.zeros(2)}):
+        with pytest.raises(ValueError, match="not supported"):
+            tree_attention(torch.nn.Module(), q, q, q, None, scaling=1.0, tree_layout=TreeLayout(tree, CPU), **wrong)
+    with pytest.raises(ValueError, match="tree_layout"):
+        tree_attention(torch.nn.Module(), q, q, q, None, scaling=1.0)

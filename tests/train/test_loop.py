@@ -1,0 +1,166 @@
+"""The loop: same numbers however the work is cut, stopped or resumed; and it stops where going on would be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs_for_tests import Finished, run, tiny_recipe
+
+from camelid.runs.metrics import read_metrics
+from camelid.train import loop
+from camelid.train.checkpoint import list_checkpoints
+from camelid.train.loop import NonFinite
+
+
+def _same(a: Finished, b: Finished) -> bool:
+    return a.weights.keys() == b.weights.keys() and all(torch.equal(a.weights[n], b.weights[n]) for n in a.weights)
+
+
+METHODS: list[dict[str, Any]] = [
+    {"method": "lora"},
+    {"method": "full", "learning_rate": 1e-3},
+    {"method": "freeze", "freeze": {"trainable": ["layers.2.mlp"]}},
+]
+
+
+@pytest.mark.parametrize("fields", METHODS, ids=lambda f: f["method"])
+def test_loss_falls(tmp_path: Path, fields: dict[str, Any]) -> None:
+    losses = run(tiny_recipe(tmp_path, max_steps=12, **fields)).outcome.losses
+    assert len(losses) == 12
+    assert losses[-1] < losses[0] - 0.2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *METHODS,
+        {"method": "lora", "lora": {"lora_dropout": 0.3}, "neftune_noise_alpha": 5.0},
+        {"method": "full", "optim": "adafactor"},
+        {"method": "full", "optim": "muon", "lr_scheduler_type": "warmup_stable_decay"},
+        {"method": "lora", "kl_to_base": 0.5, "label_smoothing_factor": 0.1},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler")
+def test_resumed_is_uninterrupted_bit_for_bit(tmp_path: Path, fields: dict[str, Any]) -> None:
+    whole = run(tiny_recipe(tmp_path, output_dir=str(tmp_path / "whole"), **fields))
+    recipe = tiny_recipe(tmp_path, output_dir=str(tmp_path / "halves"), **fields)
+    first = run(recipe, stop_after=2)
+    assert (first.outcome.step, first.outcome.stopped) == (2, "interrupted")
+    assert not _same(whole, first)
+    second = run(recipe)
+    assert second.outcome.step == 4
+    assert _same(whole, second)
+    curves = [[row["loss"] for row in read_metrics(f.directory.metrics_file)] for f in (whole, second)]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 4
+
+
+def test_a_step_does_not_depend_on_how_its_rows_are_cut(tmp_path: Path) -> None:
+    losses = []
+    for i, fields in enumerate(
+        [
+            {"per_device_train_batch_size": 8},
+            {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
+            {"per_device_train_batch_size": 8, "max_tokens_per_row": 128},
+            {"per_device_train_batch_size": 8, "layout": "separate"},
+            {"per_device_train_batch_size": 8, "gradient_checkpointing": True},
+        ]
+    ):
+        recipe = tiny_recipe(tmp_path, output_dir=str(tmp_path / f"run{i}"), **fields)
+        losses.append(run(recipe).outcome.losses)
+    for other in losses[1:]:
+        assert other == pytest.approx(losses[0], abs=1e-6 * losses[0][0], rel=0)
+
+
+def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
+    recipe = tiny_recipe(
+        tmp_path,
+        max_steps=60,
+        method="full",
+        learning_rate=3e-2,
+        eval_fraction=0.3,
+        eval_steps=2,
+        early_stopping_patience=2,
+        load_best_model_at_end=True,
+        save_total_limit=1,
+    )
+    finished = run(recipe)
+    outcome = finished.outcome
+    assert outcome.stopped == "early"
+    assert outcome.step < 60
+    best_step, best_loss = min(outcome.eval_losses, key=lambda pair: pair[1])
+    assert (outcome.counters.best_step, outcome.counters.best_loss) == (best_step, best_loss)
+    assert f"step-{best_step}" in [path.name for path in list_checkpoints(finished.directory.checkpoints)]
+    assert any("stopping early" in line for line in finished.said)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step_and_names_the_rows(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=2)
+
+    def poison(setup: Any) -> None:
+        with torch.no_grad():
+            next(iter(setup.trainable.named_parameters().values())).fill_(torch.nan)
+
+    with pytest.raises(NonFinite, match=r"rows\.jsonl:\d+.*loss of step 1 is nan; nothing of this step was applied"):
+        run(recipe, hook=poison)
+    assert not list_checkpoints(Path(recipe.output_dir) / "checkpoints")
+    assert not read_metrics(Path(recipe.output_dir) / "metrics.jsonl")
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(tmp_path)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: torch.tensor(float("inf")))
+    with pytest.raises(NonFinite, match="gradient of step 1 is not finite"):
+        run(recipe)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    whole = run(tiny_recipe(tmp_path, output_dir=str(tmp_path / "whole"), max_tokens_per_row=128))
+    recipe = tiny_recipe(tmp_path, max_tokens_per_row=128)
+    real, calls = loop.row_loss, []
+
+    def struck(setup: Any, row: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 4:  # in the middle of a step
+            os.kill(os.getpid(), number)
+        return real(setup, row)
+
+    monkeypatch.setattr(loop, "row_loss", struck)
+    first = run(recipe)
+    assert first.outcome.stopped == "interrupted"
+    assert 0 < first.outcome.step < 4
+    monkeypatch.setattr(loop, "row_loss", real)
+    assert _same(whole, run(recipe))
+
+
+def test_every_row_is_accounted_for(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    good = {"instruction": "Sort 2, 1", "output": "1, 2"}
+    bad = {"instruction": "nothing to learn", "output": ""}
+    rows.write_text("\n".join(json.dumps(bad if i % 3 == 0 else good) for i in range(9)))
+    finished = run(tiny_recipe(tmp_path, max_rejected=0.5))
+    ledger = finished.setup.data.ledger
+    assert (ledger.read, ledger.kept, ledger.rejected) == (9, 6, 3)
+
+
+def test_pretraining_counts_windows(tmp_path: Path) -> None:
+    text = tmp_path / "book.txt"
+    text.write_text("The capital of France is Paris. 你好，今天天气怎么样？\n" * 60, encoding="utf-8")
+    recipe = tiny_recipe(
+        tmp_path, data=str(text), objective="pretrain", method="full", from_scratch=True, max_length=32,
+        learning_rate=3e-3, max_steps=8,
+    )  # fmt: skip
+    finished = run(recipe)
+    assert isinstance(finished.setup.data.units, list)
+    assert max(len(example.ids) for example in finished.setup.data.units) <= 32
+    assert finished.outcome.losses[-1] < finished.outcome.losses[0] - 0.2
