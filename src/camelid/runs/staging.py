@@ -46,6 +46,7 @@ def remove_directory(target: Path) -> None:
     """Delete `target` so that no half-deleted one is ever seen under its name. Raises OSError."""
     doomed = _hidden(target, "deleted")
     target.rename(doomed)
+    fsync_directory(target.parent)
     shutil.rmtree(doomed)
 
 
