@@ -10,6 +10,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import struct
@@ -107,9 +108,10 @@ class GGUFFile:
         self.close()
 
     def close(self) -> None:
-        """Release the memory map; views handed out by `raw` must be gone by then."""
+        """Release the memory map; it goes at once, or with the last view that `raw` has handed out."""
         if self._map is not None:
-            self._map.close()
+            with contextlib.suppress(BufferError):  # a view still lives, for example in an error's traceback
+                self._map.close()
             self._map = None
 
     # -- reading the header ------------------------------------------------------------------------------------
@@ -264,16 +266,18 @@ class GGUFFile:
         assert self._map is not None
         return np.frombuffer(self._map, np.uint8, tensor.nbytes, tensor.start)
 
-    def pieces(self, name: str, *, rows: int = 0) -> Iterator[np.ndarray]:
-        """The float32 values of a tensor, flat, a piece at a time; each piece is a multiple of `rows` whole rows."""
+    def pieces(self, name: str) -> Iterator[np.ndarray]:
+        """The float32 values of a tensor, flat, a piece at a time. Raises `UserError` for values not finite."""
         tensor = self.tensors[name]
-        row = tensor.shape[-1] * max(rows, 1)
-        step = max(_PIECE // row, 1) * row
         _, values, block_bytes = BLOCKS[tensor.kind]
+        step = _PIECE // values * values
         data = self.raw(name)
         for begin in range(0, tensor.size, step):
             count = min(step, tensor.size - begin)
-            yield _unpacked(data[begin // values * block_bytes : (begin + count) // values * block_bytes], tensor)
+            piece = _unpacked(data[begin // values * block_bytes : (begin + count) // values * block_bytes], tensor)
+            if not np.isfinite(piece).all():
+                self._fault(f"the tensor {name} holds values that are not finite")
+            yield piece
 
     def values(self, name: str) -> np.ndarray:
         """All values of a tensor: float32, in its shape."""
@@ -296,4 +300,5 @@ def _unpacked(data: np.ndarray, tensor: TensorInfo) -> np.ndarray:
         raise UserError(f"the tensor {tensor.name} is stored as {kind}", mend="only weights can be read")
     # Blocks stand alone, so one piece is handed over as one long row: the library's own grouping by 16 rows costs
     # more than the work when rows are short.
-    return quants.dequantize(data.reshape(1, -1), GGMLQuantizationType(tensor.kind)).reshape(-1)
+    with np.errstate(all="ignore"):  # damaged scales overflow; the caller looks at the values
+        return quants.dequantize(data.reshape(1, -1), GGMLQuantizationType(tensor.kind)).reshape(-1)

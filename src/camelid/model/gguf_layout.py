@@ -198,7 +198,15 @@ def _rope(data: _Metadata) -> dict[str, Any]:
     raise data.fault(f"the rotary scaling {kind!r} cannot be read", mend="give the model's Hugging Face directory")
 
 
-def _block_rules(shape: _Shape, norms: dict[str, str], *, offset: float = 0.0, rotary: bool = False) -> list[Rule]:
+def _block_rules(
+    shape: _Shape,
+    norms: dict[str, str],
+    *,
+    offset: float = 0.0,
+    rotary: bool = False,
+    fused_qkv: bool = False,
+    fused_gate: bool = False,
+) -> list[Rule]:
     """The rules that all families share; `norms`: GGUF name -> HF name of each norm over the hidden size."""
     query, key = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     rules = [
@@ -210,20 +218,32 @@ def _block_rules(shape: _Shape, norms: dict[str, str], *, offset: float = 0.0, r
     for layer in range(shape.layers):
         source, target = f"blk.{layer}.", f"model.layers.{layer}."
         rules += [
+            Rule(f"{source}{ours}.weight", f"{target}{theirs}.weight", (shape.hidden,), offset=offset)
+            for ours, theirs in norms.items()
+        ]
+        rules += [
+            Rule(f"{source}attn_output.weight", f"{target}self_attn.o_proj.weight", (shape.hidden, query)),
+            Rule(f"{source}ffn_down.weight", f"{target}mlp.down_proj.weight", (shape.hidden, shape.inner)),
+        ]
+        if fused_gate:
+            both = (2 * shape.inner, shape.hidden)
+            rules.append(Rule(f"{source}ffn_up.weight", f"{target}mlp.gate_up_proj.weight", both))
+        else:
+            rules += [
+                Rule(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj.weight", (shape.inner, shape.hidden)),
+                Rule(f"{source}ffn_up.weight", f"{target}mlp.up_proj.weight", (shape.inner, shape.hidden)),
+            ]
+        if fused_qkv:
+            all_three = (query + 2 * key, shape.hidden)
+            rules.append(Rule(f"{source}attn_qkv.weight", f"{target}self_attn.qkv_proj.weight", all_three))
+            continue
+        rules += [
             Rule(f"{source}attn_q.weight", f"{target}self_attn.q_proj.weight", (query, shape.hidden),
                  heads=shape.heads if rotary else 0),
             Rule(f"{source}attn_k.weight", f"{target}self_attn.k_proj.weight", (key, shape.hidden),
                  heads=shape.kv_heads if rotary else 0),
             Rule(f"{source}attn_v.weight", f"{target}self_attn.v_proj.weight", (key, shape.hidden)),
-            Rule(f"{source}attn_output.weight", f"{target}self_attn.o_proj.weight", (shape.hidden, query)),
-            Rule(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj.weight", (shape.inner, shape.hidden)),
-            Rule(f"{source}ffn_up.weight", f"{target}mlp.up_proj.weight", (shape.inner, shape.hidden)),
-            Rule(f"{source}ffn_down.weight", f"{target}mlp.down_proj.weight", (shape.hidden, shape.inner)),
         ]  # fmt: skip
-        rules += [
-            Rule(f"{source}{ours}.weight", f"{target}{theirs}.weight", (shape.hidden,), offset=offset)
-            for ours, theirs in norms.items()
-        ]
     return rules
 
 
@@ -259,8 +279,7 @@ _PRE_NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layern
 def _llama(file: GGUFFile, data: _Metadata) -> Layout:
     """Llama 1 to 3, Mistral, SmolLM, TinyLlama, Yi ...: all that `LlamaForCausalLM` computes."""
     data.refuse("expert_count", "a mixture of experts")
-    rotated = data.find("rope.dimension_count")
-    shape = _shape(file, data, head_size=rotated if type(rotated) is int else None)
+    shape = _shape(file, data)
     if data.integer("rope.dimension_count", shape.head_size) != shape.head_size:
         raise data.fault("rotary embedding of a part of each head cannot be read for llama")
     config = _config(data, shape, "llama", "LlamaForCausalLM")
@@ -345,9 +364,73 @@ def _gemma3(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, rules)
 
 
+def _gemma(file: GGUFFile, data: _Metadata) -> Layout:
+    """Gemma 1."""
+    shape = _shape(file, data, head_size=256)
+    config = _config(data, shape, "gemma", "GemmaForCausalLM")
+    config |= {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh", "attention_bias": False}
+    return Layout(config, _block_rules(shape, _PRE_NORMS, offset=-1.0))
+
+
+def _gemma2(file: GGUFFile, data: _Metadata) -> Layout:
+    """Gemma 2: every other layer sees a window; attention scores and logits are capped."""
+    shape = _shape(file, data, head_size=256)
+    config = _config(data, shape, "gemma2", "Gemma2ForCausalLM")
+    config |= {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "sliding_window": data.integer("attention.sliding_window", 4096),
+        "attn_logit_softcapping": data.number("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": data.number("final_logit_softcapping", 30.0),
+        "query_pre_attn_scalar": shape.hidden // shape.heads if shape.layers == 46 else shape.head_size,  # 27B
+        "layer_types": ["full_attention" if layer % 2 else "sliding_attention" for layer in range(shape.layers)],
+    }
+    return Layout(config, _block_rules(shape, _GEMMA_NORMS, offset=-1.0))
+
+
+def _glm4(file: GGUFFile, data: _Metadata) -> Layout:
+    """GLM-4-0414: gate and up in one matrix, half of each head rotated, norms after attention and MLP too."""
+    shape = _shape(file, data)
+    config = _config(data, shape, "glm4", "Glm4ForCausalLM")
+    config["rope_parameters"]["partial_rotary_factor"] = data.integer("rope.dimension_count") / shape.head_size
+    config["hidden_act"] = "silu"
+    config["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
+    norms = {
+        "attn_norm": "input_layernorm",
+        "post_attention_norm": "post_self_attn_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+        "post_ffw_norm": "post_mlp_layernorm",
+    }
+    rules = _block_rules(shape, norms, fused_gate=True)
+    if config["attention_bias"]:
+        rules += _bias_rules(shape, rotary=False, output=False)
+    return Layout(config, rules)
+
+
+def _phi3(file: GGUFFile, data: _Metadata) -> Layout:
+    """Phi-3 and Phi-4 with the plain context: q, k, v in one matrix, gate and up in one."""
+    if any(name.startswith("rope_factors") for name in file.tensors):
+        raise data.fault("phi3 with long-context factors cannot be read", mend="give the Hugging Face directory")
+    shape = _shape(file, data)
+    config = _config(data, shape, "phi3", "Phi3ForCausalLM")
+    config["rope_parameters"]["partial_rotary_factor"] = (
+        data.integer("rope.dimension_count", shape.head_size) / shape.head_size
+    )
+    config |= {
+        "hidden_act": "silu",
+        "original_max_position_embeddings": config["max_position_embeddings"],
+        "sliding_window": data.integer("attention.sliding_window", config["max_position_embeddings"]),
+    }
+    return Layout(config, _block_rules(shape, _PRE_NORMS, fused_qkv=True, fused_gate=True))
+
+
 FAMILIES: dict[str, Callable[[GGUFFile, _Metadata], Layout]] = {
     "llama": _llama,
     "qwen2": _qwen2,
     "qwen3": _qwen3,
+    "gemma": _gemma,
+    "gemma2": _gemma2,
     "gemma3": _gemma3,
+    "glm4": _glm4,
+    "phi3": _phi3,
 }

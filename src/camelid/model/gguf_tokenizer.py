@@ -31,7 +31,8 @@ END_TOKENS = (
     "<|end_of_turn|>", "<｜end▁of▁sentence｜>", "<|user|>", "<|observation|>", "<EOT>", "<eos>",
 )  # fmt: skip
 CHAT_TOKENS = frozenset((*END_TOKENS, "<|im_start|>", "<start_of_turn>", "<|start_header_id|>", "<|end_header_id|>",
-                         "<|begin_of_text|>", "<|assistant|>", "<|system|>"))  # fmt: skip
+                         "<|begin_of_text|>", "<|assistant|>", "<|system|>",
+                         "<start_of_image>", "<end_of_image>", "[multimodal]"))  # fmt: skip
 
 _NAMES = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
 
