@@ -68,13 +68,15 @@ def theirs(
 ) -> list[int]:
     assert isinstance(render.template, JinjaTemplate)
     messages = [{"role": m.role, "content": m.content} for m in conversation.messages]
-    return peer(tokenizer, shared).apply_chat_template(
+    ids = peer(tokenizer, shared).apply_chat_template(
         messages,
         chat_template=render.template.source,
         add_generation_prompt=prompt,
         tokenize=True,
         return_dict=False,
     )
+    assert isinstance(ids, list)
+    return [int(i) for i in ids]  # type: ignore[arg-type]  # a flat list for one conversation
 
 
 def check(template: str, tokenizer: str, shared: Path | None, conversation: Conversation) -> None:

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def template_source(file: str) -> str:
 def vocabulary(backend: Tokenizer, *, adds_bos: bool = False, chat_template: str | None = None) -> Vocabulary:
     """All control tokens added; <s>, </s> and <unk> are named."""
     backend.add_special_tokens([AddedToken(t, normalized=False) for t in ("<unk>", "<s>", "</s>", *CONTROL)])
-    eos = backend.token_to_id("</s>")
-    return Vocabulary(backend, NAMES, chat_template, None, (eos,), adds_bos, "zoo")
+    known = Vocabulary(backend, NAMES, chat_template, None, (), adds_bos, "zoo")
+    return replace(known, eos_ids=(known.id_of("</s>"),))
 
 
 @lru_cache

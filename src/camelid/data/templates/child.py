@@ -1,6 +1,8 @@
-"""The child process in which foreign chat templates run: started once, watched by the clock, killed when it overruns.
+"""The child process in which foreign chat templates run: started once, killed when it overruns, started anew.
 
-One batch is one request, so 1,000 rows cost one round trip; each row has `SECONDS` of its own.
+One batch is one request, so 1,000 rows cost one round trip; each row has `SECONDS` of processor time of its own. The
+child's own timer counts them, so that a busy machine rejects no row that an idle one keeps. The clock on the wall is
+watched here too, with `PATIENCE`, for what no timer of the child's sees (and where there is none: on Windows).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +22,8 @@ from typing import IO, Any
 
 from camelid.data.templates import sandbox
 
-SECONDS = 2.0  # for one rendering
+SECONDS = 2.0  # of processor time for one rendering
+PATIENCE = 10.0  # seconds on the wall for each of them
 START_SECONDS = 60.0  # for the interpreter to start, on a machine under load
 # What an interpreter needs to start. Keys and tokens of the user's stay out of a process that runs foreign programs.
 _KEPT_VARIABLES = {"PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"}
@@ -57,17 +61,23 @@ class RenderProcess:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
             while len(replies) < len(rows):
-                line = self._lines.get(timeout=self.seconds if replies else self.seconds + 0.5)
-                if not line:
+                line = self._lines.get(timeout=PATIENCE * self.seconds)
+                if not line.endswith(b"\n"):  # the end of the stream, perhaps in the middle of a reply
                     raise BrokenPipeError
                 replies.append(json.loads(line))
         except queue.Empty:
             self.close()
-            replies.append({"limit": f"the chat template ran longer than {self.seconds:g} s"})
+            replies.append({"limit": f"the chat template ran longer than {PATIENCE * self.seconds:g} s"})
         except (BrokenPipeError, ConnectionError):
+            process.wait()
             self.close()
-            replies.append({"limit": "the chat template broke its process (too much time or memory)"})
+            replies.append({"limit": self._last_words(process.returncode)})
         return replies
+
+    def _last_words(self, code: int) -> str:
+        if sys.platform != "win32" and code == -signal.SIGPROF:
+            return f"the chat template ran longer than {self.seconds:g} s"
+        return f"the chat template broke its process (exit code {code})"
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:

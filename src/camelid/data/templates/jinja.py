@@ -22,6 +22,7 @@ from camelid.data.templates.child import RenderProcess, shared_process
 from camelid.data.templates.layout import Layout, Sight, answer_spans, build, unprompted_header
 from camelid.data.templates.shape import (
     THINK_END,
+    Reasoning,
     Shape,
     check_complete,
     own_slots,
@@ -128,10 +129,12 @@ class JinjaTemplate:
 
     # -- explaining a rendering ----------------------------------------------------------------------------------
 
-    def _shape(self, conversation: Conversation, reasoning: bool = False) -> Shape:
+    def _shape(self, conversation: Conversation, reasoning: Reasoning = "") -> Shape:
         return shape_of(conversation, self._control, reasoning=reasoning, splits_input=self.splits_input)
 
-    def _explained(self, conversation: Conversation, prompt: bool, reasoning: bool = False) -> _Explanation | RowFault:
+    def _explained(
+        self, conversation: Conversation, prompt: bool, reasoning: Reasoning = ""
+    ) -> _Explanation | RowFault:
         try:
             shape = self._shape(conversation, reasoning)
             return self._layout(shape, prompt), shape.texts
@@ -160,16 +163,16 @@ class JinjaTemplate:
     ) -> _Explanation | RowFault:
         if isinstance(real, RowFault):
             return real
-        candidates = [first]
+        if _explains(first, real):
+            return first
+        fault = RowFault("the chat template rewrites the texts of this conversation in a way that cannot be followed")
         if any(m.role == "assistant" and THINK_END in m.content for m in conversation.messages):
-            candidates.append(self._explained(conversation, prompt, reasoning=True))
-        for candidate in candidates:
-            if isinstance(candidate, RowFault):
-                continue
-            layout, texts = candidate
-            if filled(layout.literals, layout.slots, texts) == real:
-                return candidate
-        return RowFault("the chat template rewrites the texts of this conversation in a way that cannot be followed")
+            for reasoning in ("stripped", "raw"):
+                second = self._explained(conversation, prompt, reasoning)
+                if _explains(second, real):
+                    return second
+                fault = second if isinstance(second, RowFault) else fault
+        return fault
 
     # -- rendering -----------------------------------------------------------------------------------------------
 
@@ -279,6 +282,13 @@ class JinjaTemplate:
         has_calls = any("tool_calls" in m for m in shape.messages)
         if has_calls and self._rendered(shape, num, prompt, without="tool_calls") == skeleton:
             raise RowFault("the chat template has no place for tool calls")
+
+
+def _explains(explanation: _Explanation | RowFault, real: str) -> bool:
+    if isinstance(explanation, RowFault):
+        return False
+    layout, texts = explanation
+    return filled(layout.literals, layout.slots, texts) == real
 
 
 def _pieces(conversation: Conversation, layout: Layout, texts: Mapping[str, str], *, train_on: TrainOn) -> list[Piece]:

@@ -3,7 +3,7 @@
 They run in Jinja's immutable sandbox with what transformers gives them and nothing more. The sandbox keeps a template
 from reaching Python, but it limits neither time nor memory (vLLM CVE-2025-61620), so templates that are not ours run
 in a child process: this same file, started as a script by `child.RenderProcess`, with capped memory, a capped output
-and an alarm that kills it. It imports nothing of camelid.
+and a timer that kills it. It imports nothing of camelid.
 
 Protocol, one JSON object a line. In: {"source", "mark", "now", "seconds", "rows": [variables, ...]}.
 Out, one line a row: {"text": rendering} or {"error": reason} or {"limit": reason}.
@@ -169,8 +169,8 @@ def _answer(request: Mapping[str, Any], variables: Mapping[str, Any], size: int)
 def main() -> None:
     """Serve requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which saves and then closes our input
-    alarm = sys.platform != "win32"
-    if alarm:
+    timed = sys.platform != "win32"
+    if timed:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
@@ -181,11 +181,11 @@ def main() -> None:
     for line in source:
         request = json.loads(line)
         for row in request["rows"]:
-            if alarm:  # kills us even where the parent is gone and nobody watches
-                signal.setitimer(signal.ITIMER_REAL, 1.5 * request["seconds"])
+            if timed:  # SIGPROF kills us, even inside one long operation, even where the parent is gone
+                signal.setitimer(signal.ITIMER_PROF, request["seconds"])
             reply = _answer(request, row, len(line))
-            if alarm:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            if timed:
+                signal.setitimer(signal.ITIMER_PROF, 0)
             sink.write(json.dumps(reply).encode() + b"\n")
             sink.flush()  # the row after this one may be the last that this process sees
 

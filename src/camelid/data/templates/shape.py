@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from camelid.data.records import Conversation, Message
 from camelid.data.templates.base import RowFault
 from camelid.data.templates.skeleton import SLOT_PATTERN, slot_character
 
 TEXT_FIELDS = ("content", "name", "reasoning_content", "input")  # one slot each for every message
+Reasoning = Literal["", "raw", "stripped"]
 THINK_START, THINK_END = "<think>", "</think>"
 _FIRST_SPELLING_SLOT = 60_000  # slots from here on: control tokens spelled inside tools and tool calls
 _MOST_SPELLINGS = 5_000
@@ -39,9 +40,10 @@ class Shape:
 
 
 def shape_of(
-    conversation: Conversation, control: re.Pattern[str], *, reasoning: bool = False, splits_input: bool = False
+    conversation: Conversation, control: re.Pattern[str], *, reasoning: Reasoning = "", splits_input: bool = False
 ) -> Shape:
-    """reasoning: take answers apart at </think>, as templates of reasoning models do themselves.
+    """reasoning: take answers apart at </think>, as templates of reasoning models do themselves, with the line breaks
+    around it (raw) or without (stripped).
     splits_input: take a question apart at its Alpaca input. Raises RowFault."""
     if len(conversation.messages) * len(TEXT_FIELDS) >= _FIRST_SPELLING_SLOT:
         raise RowFault(f"{len(conversation.messages):,} messages are more than a conversation may have")
@@ -64,7 +66,7 @@ def own_slots(turn: int) -> str:
     return "".join(slot_character(first + i) for i in range(len(TEXT_FIELDS)))
 
 
-def _texts(message: Message, reasoning: bool, splits_input: bool) -> dict[str, str]:
+def _texts(message: Message, reasoning: Reasoning, splits_input: bool) -> dict[str, str]:
     """The message's texts by the name under which a template finds them."""
     content = message.content
     texts = {"content": content}
@@ -74,8 +76,11 @@ def _texts(message: Message, reasoning: bool, splits_input: bool) -> dict[str, s
         texts["content"] = content[: message.input_start - 1]
         texts["input"] = content[message.input_start :]
     if reasoning and message.role == "assistant" and THINK_END in content:
-        thought, _, texts["content"] = content.rpartition(THINK_END)
-        texts["reasoning_content"] = thought.rpartition(THINK_START)[2]
+        before, _, answer = content.rpartition(THINK_END)
+        thought = before.rpartition(THINK_START)[2]
+        if reasoning == "stripped":
+            thought, answer = thought.strip("\n"), answer.lstrip("\n")
+        texts.update(content=answer, reasoning_content=thought)
     return texts
 
 
@@ -148,14 +153,17 @@ def padded(message: Mapping[str, Any], pad: tuple[str, str]) -> dict[str, Any]:
 
 
 def check_complete(shape: Shape, skeleton: str) -> frozenset[int]:
-    """Every text must stand in the rendering. The reasoning of a past turn may be left out: such turns are returned,
+    """Every text must stand in the rendering. The reasoning of a past answer may be left out: such turns are returned,
     and not trained, since the model will have written more than is shown. Raises RowFault."""
     shortened = set()
+    last = max((i for i, m in enumerate(shape.messages) if m["role"] == "assistant"), default=-1)
     for i, message in enumerate(shape.messages):
         for name in TEXT_FIELDS:
             text = message.get(name)
             if name != "name" and text in shape.texts and text not in skeleton:
                 if name != "reasoning_content":
                     raise RowFault(f"the chat template leaves out message {i + 1} ({message['role']})")
+                if i == last:
+                    raise RowFault(f"the chat template leaves out the reasoning of message {i + 1}, the last answer")
                 shortened.add(i)
     return frozenset(shortened)

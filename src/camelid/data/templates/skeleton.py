@@ -9,6 +9,7 @@ equal, or the row is rejected; nothing is guessed.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,7 @@ class Slot:
     right: Trim = ""
 
     def fill(self, text: str) -> str:
-        if self.left != "":
-            text = text.lstrip(self.left)
-        return text.rstrip(self.right) if self.right != "" else text
+        return _strip_right(_strip_left(text, self.left), self.right)
 
 
 def slot_character(number: int) -> str:
@@ -53,39 +52,35 @@ def find_trims(skeleton: str, render_padded: Callable[[str, str], str | None]) -
     Where nothing explains a padded rendering the slot is taken as untrimmed, and the caller's comparison with the
     real rendering decides.
     """
-    literals, slots = split(skeleton)
-    candidates = [_allowed(literals, slots, pad, render_padded(*pad)) for pad in _PADS]
-    result = []
-    for i, slot in enumerate(slots):
-        both = [t for t in candidates[0][i][0] if t in candidates[1][i][0]] or [""]
-        right = [t for t in candidates[0][i][1] if t in candidates[1][i][1]] or [""]
-        result.append(Slot(slot, both[0], right[0]))
-    return result
-
-
-def _allowed(
-    literals: list[str], slots: list[str], pad: tuple[str, str], padded: str | None
-) -> list[tuple[list[Trim], list[Trim]]]:
-    """For each slot the (left, right) trims that agree with one padded rendering."""
-    untrimmed: list[tuple[list[Trim], list[Trim]]] = [([""], [""]) for _ in slots]
-    if padded is None:
-        return untrimmed
-    between, order = split(padded)
-    if order != slots:
-        return untrimmed
-    lefts = {trim: _strip_left(pad[0], trim) for trim in TRIMS}
-    rights = {trim: _strip_right(pad[1], trim) for trim in TRIMS}
-    allowed: list[tuple[list[Trim], list[Trim]]] = [([], []) for _ in slots]
+    literals, keys = split(skeleton)
+    padded = [(pad, _between(keys, render_padded(*pad))) for pad in _PADS]
+    lefts: list[Trim] = [""] * len(keys)
+    rights: list[Trim] = [""] * len(keys)
     for i, literal in enumerate(literals):
-        # What stands between slot i-1 and slot i: the rest of the one's right pad, the literal, the other's left pad.
-        for right, kept_right in rights.items() if i > 0 else [("", "")]:
-            for left, kept_left in lefts.items() if i < len(slots) else [("", "")]:
-                if kept_right + literal + kept_left == between[i]:
-                    if i > 0 and right not in allowed[i - 1][1]:
-                        allowed[i - 1][1].append(right)
-                    if i < len(slots) and left not in allowed[i][0]:
-                        allowed[i][0].append(left)
-    return allowed
+        # Between two slots stand the rest of the one's right pad, the literal, and the rest of the other's left pad.
+        for right, left in itertools.product(TRIMS if i > 0 else [""], TRIMS if i < len(keys) else [""]):
+            if all(
+                between is None
+                or between[i]
+                == (_strip_right(pad[1], right) if i > 0 else "")
+                + literal
+                + (_strip_left(pad[0], left) if i < len(keys) else "")
+                for pad, between in padded
+            ):
+                if i > 0:
+                    rights[i - 1] = right
+                if i < len(keys):
+                    lefts[i] = left
+                break
+    return [Slot(key, left, right) for key, left, right in zip(keys, lefts, rights, strict=True)]
+
+
+def _between(keys: list[str], padded: str | None) -> list[str] | None:
+    """What stands between the slots of a padded rendering; None if its slots are not the skeleton's."""
+    if padded is None:
+        return None
+    literals, found = split(padded)
+    return literals if found == keys else None
 
 
 def _strip_left(text: str, trim: Trim) -> str:
