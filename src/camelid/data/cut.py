@@ -40,10 +40,26 @@ class Rendered:
     dropped: tuple[int, ...] = ()  # messages that were left out whole at this part
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A conversation, or a part of one, as encoded; arrays of (T,)."""
+
+    ids: np.ndarray  # int32
+    trained: np.ndarray  # bool
+    answer: np.ndarray  # bool: what the model itself must write, trained or not
+    turns: np.ndarray  # int32
+
+    def first(self, length: int) -> Row:
+        return Row(self.ids[:length], self.trained[:length], self.answer[:length], self.turns[:length])
+
+    def rendered(self, cut: int = 0, dropped: tuple[int, ...] = ()) -> Rendered:
+        return Rendered(self.ids, self.trained, cut, self.turns, dropped)
+
+
 class Whole(Protocol):
     """Renders a conversation whatever its length. Raises RowFault."""
 
-    def __call__(self, conversation: Conversation, /) -> Rendered: ...
+    def __call__(self, conversation: Conversation, /) -> Row: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +69,16 @@ class _Exchange:
 
 
 def fit(
-    conversation: Conversation, whole: Rendered, max_length: int, cut: Cut, train_on: TrainOn, render: Whole
+    conversation: Conversation, whole: Row, max_length: int, cut: Cut, train_on: TrainOn, render: Whole
 ) -> list[Rendered]:
     """The parts of a conversation, each at most `max_length` tokens, each with something to learn.
 
     `whole` is its rendering. Raises RowFault where nothing usable is left.
     """
-    whole = without_idle_end(whole, max_length)
     if not whole.trained.any():
-        raise RowFault("no token to learn: no assistant turn with text is a target")
-    if len(whole.ids) <= max_length:
-        return [whole]
+        raise RowFault(_NOTHING)
+    if _fits(whole, max_length):
+        return [_without_idle_end(whole, max_length).rendered()]
     if cut == "drop":
         raise RowFault(f"{len(whole.ids)} tokens, more than max_length {max_length} (cut: drop)")
     head, exchanges = _exchanges(conversation.messages, whole.turns)
@@ -72,21 +87,21 @@ def fit(
     return [_left(conversation, head, exchanges, max_length, render)]
 
 
-def without_idle_end(rendered: Rendered, max_length: int) -> Rendered:
-    """If it is only what follows the last target that is too long (a line break after the end token), take that off."""
-    targets = np.flatnonzero(rendered.trained)
+_NOTHING = "no token to learn: no assistant turn with text is a target"
+
+
+def _fits(row: Row, max_length: int) -> bool:
+    return len(_without_idle_end(row, max_length).ids) <= max_length
+
+
+def _without_idle_end(row: Row, max_length: int) -> Row:
+    """If only what follows the last target is too long (a line break after the end token), the row without that."""
+    targets = np.flatnonzero(row.trained)
     end = int(targets[-1]) + 1 if len(targets) else 0
-    if len(rendered.ids) <= max_length or not 0 < end <= max_length:
-        return rendered
-    kept = slice(0, max_length)
-    lost = int((rendered.turns[max_length:] != rendered.turns[end - 1]).sum())  # a later turn's text is text lost
-    return replace(
-        rendered,
-        ids=rendered.ids[kept],
-        trained=rendered.trained[kept],
-        turns=rendered.turns[kept],
-        cut=rendered.cut + lost,
-    )
+    if len(row.ids) <= max_length or not 0 < end <= max_length:
+        return row
+    idle = bool((row.turns[max_length:] == row.turns[end - 1]).all())  # else a later message would be lost
+    return row.first(max_length) if idle else row
 
 
 def _exchanges(messages: Sequence[Message], turns: np.ndarray) -> tuple[tuple[int, ...], list[_Exchange]]:
@@ -101,37 +116,28 @@ def _exchanges(messages: Sequence[Message], turns: np.ndarray) -> tuple[tuple[in
     return tuple(range(first)), exchanges
 
 
-def _part(conversation: Conversation, head: tuple[int, ...], exchanges: Sequence[_Exchange], render: Whole) -> Rendered:
+def _part(conversation: Conversation, head: tuple[int, ...], exchanges: Sequence[_Exchange], render: Whole) -> Row:
     """Head and exchanges rendered anew, its turns numbered as in the whole conversation."""
     numbers = [*head, *(turn for exchange in exchanges for turn in exchange.turns)]
     part = render(replace(conversation, messages=tuple(conversation.messages[i] for i in numbers)))
     return replace(part, turns=np.array([*numbers, -1], dtype=np.int32)[part.turns])
 
 
-def _shortened(part: Rendered, max_length: int) -> Rendered | None:
-    """The part without the tail that does not fit; None if no target would be left."""
-    part = without_idle_end(part, max_length)
+def _shortened(part: Row, max_length: int) -> Rendered | None:
+    """The part, without the tail that does not fit; None if no target, or no token of an answer, would be left."""
+    part = _without_idle_end(part, max_length)
     excess = len(part.ids) - max_length
-    if excess > 0:
-        turns = part.turns[:max_length]
-        gone = set(part.turns[max_length:].tolist()) - set(turns.tolist())
-        part = replace(
-            part,
-            ids=part.ids[:max_length],
-            trained=part.trained[:max_length],
-            turns=turns,
-            cut=part.cut + excess,
-            dropped=part.dropped + tuple(sorted(gone)),
-        )
-    return part if part.trained.any() else None
+    if excess <= 0:
+        return part.rendered() if part.trained.any() else None
+    kept = part.first(max_length)
+    if not (kept.trained.any() and kept.answer.any()):
+        return None
+    gone = set(part.turns.tolist()) - set(kept.turns.tolist())
+    return kept.rendered(excess, tuple(sorted(gone)))
 
 
 def _left(
-    conversation: Conversation,
-    head: tuple[int, ...],
-    exchanges: list[_Exchange],
-    max_length: int,
-    render: Whole,
+    conversation: Conversation, head: tuple[int, ...], exchanges: list[_Exchange], max_length: int, render: Whole
 ) -> Rendered:
     # Skip at once what the counts of the whole rendering say cannot fit; the rendering of the part decides.
     total, start = 0, len(exchanges) - 1
@@ -141,27 +147,18 @@ def _left(
             break
         start = i
     while True:
-        part = without_idle_end(_part(conversation, head, exchanges[start:], render), max_length)
-        if len(part.ids) <= max_length or start == len(exchanges) - 1:
+        part = _part(conversation, head, exchanges[start:], render)
+        if _fits(part, max_length) or start == len(exchanges) - 1:
             break
         start += 1
     shortened = _shortened(part, max_length)
     if shortened is None:
         raise RowFault(_no_room(part, max_length))
-    lost = exchanges[:start]
-    return replace(
-        shortened,
-        cut=shortened.cut + sum(e.tokens for e in lost),
-        dropped=tuple(turn for e in lost for turn in e.turns) + shortened.dropped,
-    )
+    return _with_lost(shortened, exchanges[:start])
 
 
 def _split(
-    conversation: Conversation,
-    head: tuple[int, ...],
-    exchanges: list[_Exchange],
-    max_length: int,
-    render: Whole,
+    conversation: Conversation, head: tuple[int, ...], exchanges: list[_Exchange], max_length: int, render: Whole
 ) -> list[Rendered]:
     parts: list[Rendered] = []
     lost: list[_Exchange] = []  # since the last part
@@ -173,8 +170,8 @@ def _split(
             total += exchanges[end].tokens
             end += 1
         while True:
-            part = without_idle_end(_part(conversation, head, exchanges[start:end], render), max_length)
-            if len(part.ids) <= max_length or end == start + 1:
+            part = _part(conversation, head, exchanges[start:end], render)
+            if _fits(part, max_length) or end == start + 1:
                 break
             end -= 1
         shortened = _shortened(part, max_length)
@@ -195,11 +192,11 @@ def _with_lost(part: Rendered, lost: Sequence[_Exchange]) -> Rendered:
     if not lost:
         return part
     turns = tuple(turn for e in lost for turn in e.turns)
-    return replace(part, cut=part.cut + sum(e.tokens for e in lost), dropped=part.dropped + turns)
+    return replace(part, cut=part.cut + sum(e.tokens for e in lost), dropped=tuple(sorted(part.dropped + turns)))
 
 
-def _no_room(part: Rendered, max_length: int) -> str:
-    targets = np.flatnonzero(part.trained)
-    if not len(targets):
-        return "no token to learn: no assistant turn with text is a target"
-    return f"{int(targets[0])} tokens stand before the first answer: no room for one in max_length {max_length}"
+def _no_room(part: Row, max_length: int) -> str:
+    before = np.flatnonzero(part.trained & part.answer)
+    if not len(before):
+        return _NOTHING
+    return f"{int(before[0])} tokens stand before the first answer: no room for one in max_length {max_length}"

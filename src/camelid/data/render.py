@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from camelid.data.cut import Cut, Rendered, fit
+from camelid.data.cut import Cut, Rendered, Row, fit
 from camelid.data.encode import Encoded, Encoder
 from camelid.data.records import EXCERPT_LENGTH, Conversation, Message, Origin, Rejection, Text
 from camelid.data.templates.base import Piece, RowFault, Template, TrainOn
@@ -65,15 +65,15 @@ class Renderer:
                 code = next(encoded)
                 if isinstance(code, RowFault):
                     raise code
-                whole = _rendered(row, code)
+                whole = _row(row, code)
                 results.append(fit(conversation, whole, self.max_length, self.cut, self.train_on, self._whole))
             except RowFault as fault:
                 results.append(self._rejected(conversation.origin, str(fault), _texts(conversation.messages)))
         return results
 
-    def _whole(self, conversation: Conversation) -> Rendered:
+    def _whole(self, conversation: Conversation) -> Row:
         pieces = self.template.pieces(conversation, train_on=self.train_on)
-        return _rendered(pieces, self._encoder.encode(pieces))
+        return _row(pieces, self._encoder.encode(pieces))
 
     def _rejected(self, origin: Origin, reason: str, text: str) -> list[Rendered]:
         if self.on_reject is None:
@@ -134,8 +134,9 @@ def _texts(messages: Sequence[Message]) -> str:
     return " | ".join(message.content for message in messages)
 
 
-def _rendered(pieces: Sequence[Piece], code: Encoded) -> Rendered:
+def _row(pieces: Sequence[Piece], code: Encoded) -> Row:
     trained = np.array([p.trained for p in pieces], dtype=bool)[code.piece]
     trained[:1] = False
+    answer = np.array([p.answer for p in pieces], dtype=bool)[code.piece]
     turns = np.array([p.turn for p in pieces], dtype=np.int32)[code.piece]
-    return Rendered(code.ids, trained, 0, turns)
+    return Row(code.ids, trained, answer, turns)

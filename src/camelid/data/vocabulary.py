@@ -192,7 +192,9 @@ def _eos_ids(backend: Tokenizer, special: Mapping[str, str], folder: Path) -> tu
         ids.append(number)
     for file in ("generation_config.json", "config.json"):
         value = _object(folder / file).get("eos_token_id")
-        ids += [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)]
+        ids += [
+            v for v in (value if isinstance(value, list) else [value]) if type(v) is int
+        ]  # True is an int, and no id
     return tuple(dict.fromkeys(ids))
 
 
