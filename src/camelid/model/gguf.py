@@ -117,7 +117,9 @@ class GGUFFile:
     # -- reading the header ------------------------------------------------------------------------------------
 
     def _fault(self, what: str, mend: str = INSTALL_AGAIN) -> NoReturn:
-        raise UserError(f"not a sound GGUF file: {what}", where=str(self.path), mend=mend)
+        # Names come from the file: no escape sequence of theirs may reach a terminal.
+        shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in what)
+        raise UserError(f"not a sound GGUF file: {shown}", where=str(self.path), mend=mend)
 
     def _need(self, start: int, count: int, what: str) -> None:
         """Every read is preceded by this: `count` bytes from `start` on must exist."""

@@ -105,7 +105,7 @@ def _check(file: GGUFFile, layout: Layout) -> None:
     unknown = [name for name in file.tensors if name not in claimed]
     if unknown:
         raise UserError(
-            f"the GGUF file has {len(unknown)} tensors that its architecture does not explain, such as {unknown[0]}",
+            f"the GGUF file has {len(unknown)} tensors that its architecture does not explain, such as {unknown[0]!r}",
             where=str(file.path),
             mend="give the model's Hugging Face directory instead",
         )
