@@ -165,6 +165,17 @@ def test_damage_to_one_row_leaves_the_others(
     assert expected <= kept
 
 
+@pytest.mark.parametrize("chunk", range(1, 12))
+@pytest.mark.parametrize("indent", [None, 4])
+def test_the_next_row_is_found_whatever_the_pieces(tmp_path: Path, chunk: int, indent: int | None) -> None:
+    """The broken row is long, so that the opening of the next one lies across two pieces of the file."""
+    text = json.dumps([{"text": x, "more": x * 600} for x in "abc"], indent=indent)
+    path = tmp_path / "x.json"
+    path.write_text(text.replace('"text": "b"', '"text" "b"'))
+    records, ledger = read(path, chunk)
+    assert (texts(records), ledger.rejected) == (["a", "c"], 1)
+
+
 def test_the_merge_conflict_of_fastchat(shared_data: Path) -> None:
     records, ledger = read(shared_data / "dialogue" / "dirty_fastchat_dummy_merge_conflict.json")
     assert [(r.line, r.reason) for r in ledger.rejections] == [

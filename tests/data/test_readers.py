@@ -147,10 +147,23 @@ def test_utf8_with_a_few_bad_bytes_is_not_taken_for_gb18030(tmp_path: Path) -> N
 
 def test_latin_1_is_not_taken_for_gb18030(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_bytes('{"text": "le café est prêt"}\n{"text": "naïve façade élève"}\n'.encode("latin-1"))
+    # The second file happens to be valid GB18030: each accented letter stands before a letter.
+    for text in ('{"text": "le café est prêt"}\n{"text": "naïve façade élève"}\n', '{"text": "les cafés prêts"}\n'):
+        path.write_bytes(text.encode("latin-1"))
+        source = open_rows(path)
+        assert source.encoding == "UTF-8"
+        assert all(bad_text(item.value) for item in source.rows if isinstance(item, RawRow))
+
+
+def test_utf8_that_happens_to_be_valid_gb18030_is_not_taken_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    data = '{"text": "中国"}\n'.encode() * 5 + b'{"text": "\xb0\xb0"}\n'
+    data.decode("gb18030")  # valid, and nonsense
+    path.write_bytes(data)
     source = open_rows(path)
+    items = [item for item in source.rows if isinstance(item, RawRow)]
     assert source.encoding == "UTF-8"
-    assert all(bad_text(item.value) for item in source.rows if isinstance(item, RawRow))
+    assert [bad_text(item.value) is None for item in items] == [True] * 5 + [False]
 
 
 def test_gb18030_behind_a_megabyte_of_ascii(tmp_path: Path) -> None:
@@ -240,12 +253,12 @@ def test_plain_text_loses_nothing(folder: Path, lines: list[str]) -> None:
 
 def test_plain_text_is_cut_at_documents_paragraphs_and_lines(tmp_path: Path) -> None:
     paragraph, endless = "word " * 2000 + "\n\n", "line\n" * 20_000
-    text = f"first\n<|endoftext|>\n{paragraph * 3}<|endoftext|>\n{endless}"
+    text = f"first\n<|endoftext|>\n{paragraph * 6}<|endoftext|>\n{endless}"
     (tmp_path / "a.txt").write_text(text)
     items = read(tmp_path / "a.txt")
     assert items[0] == (1, {"text": "first\n"})
     pieces = [item[1]["text"] for item in items]
-    assert pieces[1] == paragraph * 2
+    assert pieces[1:4] == [paragraph * 2] * 3
     assert PIECE < len(pieces[1]) < LONG_PIECE
     assert all(len(piece) <= LONG_PIECE + 5 for piece in pieces)
     assert "".join(pieces) == text.replace("<|endoftext|>\n", "")

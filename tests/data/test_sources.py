@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
@@ -297,6 +299,28 @@ def test_an_id_is_read_through_the_package(monkeypatch: pytest.MonkeyPatch) -> N
     assert said == ["alpaca: Alpaca, 3 rows (read from the Hugging Face hub, split test)"]
 
 
+def test_what_the_package_raises_becomes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(identity: str, config: str | None, *, split: str, streaming: bool) -> Any:
+        if identity == "owner/missing":
+            raise FileNotFoundError("no such\ndata set")
+
+        def rows() -> Any:
+            yield from alpaca(2)
+            raise ConnectionError("the line went dead")
+
+        assert (split, streaming) == ("train", True)
+        return rows()
+
+    monkeypatch.setattr(hub, "can_load", lambda: True)
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(UserError, match="owner/missing: cannot be loaded: FileNotFoundError: no such data set"):
+        read("owner/missing")
+    records, ledger = [], Ledger()
+    with pytest.raises(UserError, match="ConnectionError: the line went dead"):
+        records.extend(read_records("owner/flaky", seed=0, ledger=ledger))
+    assert ledger.kept == 2
+
+
 # -- sampling and weights -------------------------------------------------------------------------------------------
 
 
@@ -373,6 +397,8 @@ def at(name: str) -> Callable[[Path], Any]:
         (at("no.jsonl.gz"), "cannot be read"),
         (lambda folder: [], "no data source is given"),
         (lambda folder: {"weight": 2}, "a data source needs a path"),
+        (lambda folder: [7], "a data source is a path or a mapping, not 7"),
+        (lambda folder: "{" + "x" * 5000, "is no path"),
         (lambda folder: {"path": ""}, "a data source needs a path"),
         (lambda folder: {"path": "x", "wieght": 2}, "has no field 'wieght' — known: weight"),
         (lambda folder: {"path": str(folder / "rows.jsonl"), "weight": -1}, "weight -1 is no positive number"),
@@ -416,7 +442,8 @@ def test_a_file_of_an_unknown_format_is_given_up_early(tmp_path: Path) -> None:
 
 def test_closing_early_closes_the_file(tmp_path: Path) -> None:
     # An open file would be a ResourceWarning, and warnings are errors.
-    records = read_records(str(write_lines(tmp_path / "rows.jsonl", alpaca(3))), seed=0, ledger=Ledger())
+    path = write_lines(tmp_path / "rows.jsonl", alpaca(5000))
+    records = read_records(str(path), seed=0, ledger=Ledger(), chunk=1000)
     next(records)
     del records
 
@@ -448,7 +475,15 @@ def test_check_stops_beyond_the_allowance(rejected: int, allowed: float, stops: 
     expected = r"2 of 100 rows rejected \(2.0%, allowed 1.0%\): 2 x turn 2 is empty \(f.json:1\)"
     with pytest.raises(UserError, match=expected) as caught:
         ledger.check(allowed)
-    ledger.check(float(caught.value.mend.rpartition("=")[2]))  # the value that is offered does let the run through
+    assert caught.value.mend.endswith("max_rejected=0.03")
+
+
+def test_the_allowance_that_is_offered_lets_the_run_through() -> None:
+    for read in range(1, 250):
+        ledger = Ledger(read=read, kept=read - 1, rejected=1)
+        with pytest.raises(UserError) as caught:
+            ledger.check(0.0)
+        ledger.check(float(caught.value.mend.rpartition("=")[2]))
 
 
 def test_the_ledger_stays_small() -> None:

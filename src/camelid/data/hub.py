@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -32,10 +33,20 @@ def open_id(identity: str, config: str | None, split: str | None) -> RowSource:
     try:
         rows = datasets.load_dataset(identity, config, split=split or "train", streaming=True)
     except Exception as error:  # the package raises a dozen unrelated types; all mean that this id cannot be had
-        raise UserError(f"cannot be loaded: {type(error).__name__}: {error}", where=identity) from error
-    return RowSource(_rows(rows))
+        raise _cannot(identity, error) from error
+    return RowSource(_rows(identity, iter(rows)))
 
 
-def _rows(rows: Iterator[dict[str, object]]) -> Iterator[RawRow]:
-    for number, row in enumerate(rows, 1):
+def _rows(identity: str, rows: Iterator[dict[str, object]]) -> Iterator[RawRow]:
+    for number in itertools.count(1):
+        try:
+            row = next(rows, None)
+        except Exception as error:  # as above: the network, or a file of the data set, failed on the way
+            raise _cannot(identity, error) from error
+        if row is None:
+            return
         yield RawRow(number, row, "", True)
+
+
+def _cannot(identity: str, error: Exception) -> UserError:
+    return UserError(f"cannot be loaded: {type(error).__name__}: {error}", where=identity)

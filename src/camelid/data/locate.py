@@ -43,12 +43,14 @@ class SourceSpec:
                 raise UserError(f"{key} {value!r} is not text", where=where)
 
     @classmethod
-    def of(cls, value: str | Mapping[str, Any] | SourceSpec) -> SourceSpec:
+    def of(cls, value: str | Path | Mapping[str, Any] | SourceSpec) -> SourceSpec:
         """Read a path (`rows.jsonl#500` samples), a mapping of the fields above, or a spec as it is."""
         if isinstance(value, SourceSpec):
             return value
-        if isinstance(value, str):
-            value = {"path": value}
+        if isinstance(value, str | Path):
+            value = {"path": str(value)}
+        if not isinstance(value, Mapping):
+            raise UserError(f"a data source is a path or a mapping, not {value!r:.50}", mend="data: my_rows.jsonl")
         fields = cls.__dataclass_fields__
         for key in value:
             if key not in fields:
@@ -93,6 +95,10 @@ class Located:
 def locate(spec: SourceSpec, chunk: int = CHUNK) -> Located:
     """Find what a source means; raises `UserError` with the nearest names when it means nothing."""
     path = Path(spec.path).expanduser()
+    try:
+        path.exists()
+    except OSError as error:  # a name longer than any file's: somebody pasted the rows themselves
+        raise UserError(f"is no path: {error.strerror}", where=f"{spec.path:.50}") from error
     file, _, entry_name = spec.path.partition(f"{dataset_info.FILE_NAME}:")
     if entry_name:
         return _entry(spec, dataset_info.entry(Path(file).expanduser() / dataset_info.FILE_NAME, entry_name), chunk)

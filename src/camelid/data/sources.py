@@ -26,7 +26,8 @@ from camelid.errors import UserError
 
 __all__ = ["Ledger", "SourceSpec", "read_records"]
 
-Sources = str | Mapping[str, Any] | SourceSpec | Sequence[str | Mapping[str, Any] | SourceSpec]
+Source = str | Path | Mapping[str, Any] | SourceSpec
+Sources = Source | Sequence[Source]
 UNKNOWN_ROWS = 100  # first rows of a file that no format recognises, after which the file is given up
 _FILES_NAMED = 5  # a source of more files is announced as a whole
 _USUAL_FIELDS = (
@@ -53,7 +54,7 @@ def read_records(
     """
     if on_reject is not None:
         ledger.on_reject = on_reject
-    sources = [spec] if isinstance(spec, str | Mapping | SourceSpec) else list(spec)
+    sources = list(spec) if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     if not sources:
         raise UserError("no data source is given", mend="for example data: my_rows.jsonl")
     located = [locate(SourceSpec.of(source), chunk) for source in sources]

@@ -68,12 +68,12 @@ def read_arrow(path: Path) -> Iterator[RawRow | Damage]:
 def _rows(batch: pyarrow.RecordBatch, number: int) -> Iterator[RawRow | Damage]:
     try:
         values = batch.to_pylist()
-    except UnicodeDecodeError:  # some string is not UTF-8; which one?
+    except (ValueError, OverflowError):  # some string is not UTF-8, some date has no year; in which row?
         for i in range(batch.num_rows):
             try:
                 value = batch.slice(i, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                yield Damage(number + i + 1, f"holds text that is not UTF-8: {error.reason}", "")
+            except (ValueError, OverflowError) as error:
+                yield Damage(number + i + 1, f"cannot be decoded: {_one_line(error)}", "")
             else:
                 yield RawRow(number + i + 1, value, "", True)
         return

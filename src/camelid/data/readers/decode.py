@@ -57,8 +57,8 @@ class TextStream:
 
     def read(self) -> str:
         """The next piece of text, "" at the end."""
-        if self._peeked:
-            text, self._peeked = self._peeked, ""
+        if self._peeked:  # in pieces, so that a small chunk is small for the beginning of the file too
+            text, self._peeked = self._peeked[: self.chunk], self._peeked[self.chunk :]
             return text
         while not self._ended:
             text = self._decode(self._read_bytes())
