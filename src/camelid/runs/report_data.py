@@ -1,0 +1,112 @@
+"""What a report is told beside the run directory: answers, scores, cost and sharing, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt, answered by the base and by the tuned model. `language`: "en", "zh" or another BCP 47 tag."""
+
+    prompt: str
+    before: str
+    after: str
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`right` out of `total`."""
+
+    right: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]; 0 if nothing was asked."""
+        return self.right / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of Wilson (1927): honest also near 0 and 1, where the plain normal one leaves [0, 1]."""
+        if not self.total:
+            return 0.0, 1.0
+        z, n, p = 1.959964, self.total, self.value
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """Held-out accuracy of one skill or language, before and after. `name_zh`: its name on the Chinese page.
+
+    The skills of one report share no prompt: their sum is shown as one figure.
+    """
+
+    name: str
+    before: Share
+    after: Share
+    name_zh: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexity:
+    """Perplexity on held-out text that the training had nothing to do with."""
+
+    name: str
+    before: float
+    after: float
+    name_zh: str = ""
+
+    @property
+    def change(self) -> float:
+        """0.05: 5% worse."""
+        return self.after / self.before - 1 if self.before else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What was learnt and what was forgotten. `kept`: of the plain questions that the base answered, still right."""
+
+    skills: Sequence[Skill] = ()
+    kept: Share | None = None
+    perplexity: Sequence[Perplexity] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an hour of a machine costs, to estimate the run's money: `Price("RTX 4090, rented", 0.40, "$")`."""
+
+    label: str
+    per_hour: float
+    currency: str
+    label_zh: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of training, tokens of the examples (useful), tokens put through the model (computed), peak bytes."""
+
+    seconds: float
+    useful_tokens: int
+    computed_tokens: int
+    peak_memory_bytes: int
+    prices: Sequence[Price] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Tokens of the same examples by layout.
+
+    separate: each example alone, no padding; tree: common prefixes once; padded: one padded row an example, in batches
+    as given (None: not known); trained: tokens whose prediction was trained, the only ones that get logits.
+    """
+
+    separate: int
+    tree: int
+    trained: int
+    padded: int | None = None
