@@ -8,6 +8,7 @@ everyone else's. The counts of each step are taken afterwards, outside the clock
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,14 +30,27 @@ class MeteredProgress:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
 
-    def start(self, total_steps: int, *, done: int = 0) -> None:
+    def start(self, total_steps: int, *, first_step: int = 0) -> None:
         """Training begins."""
         self.meter.start()
 
-    def update(self, step: int, **values: float) -> None:
+    def update(
+        self,
+        step: int,
+        loss: float,
+        *,
+        useful_tokens: int = 0,
+        computed_tokens: int = 0,
+        eval_loss: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
         """An optimiser step has ended."""
-        self.meter.losses.append(float(values["loss"]))
+        self.meter.losses.append(loss)
         self.meter.step()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Work that is no training; there is none here."""
+        return nullcontext()
 
     def note(self, text: str) -> None:
         """A remark of the loop."""

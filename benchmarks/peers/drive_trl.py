@@ -33,13 +33,12 @@ def run(job: dict) -> None:
         output_dir=job["scratch"],
         max_steps=job["steps"],
         use_cpu=True,
-        train_sampling_strategy=settings.get("sampling", "sequential"),
         save_strategy="no",
         report_to="none",
         logging_steps=1,
         disable_tqdm=True,
         learning_rate=job["learning_rate"],
-        **settings.get("sft", {}),
+        **{"train_sampling_strategy": "sequential", **settings.get("sft", {})},
     )
     lora = LoraConfig(r=job["lora_r"], lora_alpha=2 * job["lora_r"], target_modules="all-linear", task_type="CAUSAL_LM")
     model: object = job["model"]

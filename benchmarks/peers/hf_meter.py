@@ -1,6 +1,6 @@
 """The meter on Hugging Face's Trainer: a callback ends the steps, a forward hook counts the batches.
 
-TRL and LLaMA-Factory both run inside that Trainer. Runs in their environments.
+TRL, LLaMA-Factory and Unsloth all run inside that Trainer. Runs in their environments.
 """
 
 # pyright: reportMissingImports=false
@@ -30,10 +30,11 @@ def row_lengths(inputs: dict[str, Any]) -> list[int]:
 
 
 class MeterCallback(TrainerCallback):
-    """Feeds a meter. Both trainers run the head at every position on a CPU (TRL skips masked ones on GPUs only)."""
+    """Feeds a meter. `trained_head`: the head runs at trained positions only (TRL does that on GPUs, not on CPUs)."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, *, trained_head: bool = False) -> None:
         self.meter = meter
+        self.trained_head = trained_head
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         """Hook the model that the Trainer is about to train and start the clock."""
@@ -55,4 +56,6 @@ class MeterCallback(TrainerCallback):
             return
         computed = kwargs["input_ids"].numel()
         trained = int((kwargs["labels"][:, 1:] != -100).sum())  # a row's first token is never a target
-        self.meter.batch(row_lengths(kwargs), computed=computed, trained=trained, head=computed)
+        self.meter.batch(
+            row_lengths(kwargs), computed=computed, trained=trained, head=trained if self.trained_head else computed
+        )

@@ -28,6 +28,8 @@ ENVIRONMENTS = {
     "llamafactory": Environment(
         ("llamafactory==0.9.5",), remove=("torchaudio", "torchvision"), empty_modules=("torchaudio",)
     ),
+    # Unsloth trains on CPUs since 2026; beside a CPU torch it runs only without torchvision.
+    "unsloth": Environment(("unsloth", "psutil"), remove=("torchvision",)),
     # Its command line needs requests without saying so.
     "litgpt": Environment(("litgpt==0.5.*", "requests")),
 }

@@ -44,6 +44,7 @@ TRL_TYPES = {
     "bfloat16": {"sft": {"bf16": True, "model_init_kwargs": {"dtype": "bfloat16"}}},
 }
 LLAMAFACTORY_TYPES = {"float32": {}, "bfloat16": {"arguments": {"bf16": True}}}
+UNSLOTH_TYPES = {"float32": {"dtype": "float32"}, "bfloat16": {"dtype": "bfloat16"}}
 LITGPT_TYPES = {"float32": {"precision": "32-true"}, "bfloat16": {"precision": "bf16-true"}}
 NO_CHECKPOINTING = {"gradient_checkpointing": False}
 LF_NO_CHECKPOINTING = {"disable_gradient_checkpointing": True, "cutoff_len": 1024}
@@ -61,7 +62,11 @@ def _litgpt(batch: int) -> Contestant:
     return Contestant(f"litgpt-b{batch}", "litgpt", {"micro_batch_size": batch}, LITGPT_TYPES)
 
 
-GROUPED = {"train_sampling_strategy": "group_by_length", "disable_shuffling": False}
+def _unsloth(name: str, sft: dict[str, Any], **more: Any) -> Contestant:
+    return Contestant(name, "unsloth", {"sft": sft, **more}, UNSLOTH_TYPES)
+
+
+GROUPED = {"train_sampling_strategy": "group_by_length"}
 CONTESTANTS = (
     Contestant(
         "trl-default",
@@ -72,7 +77,7 @@ CONTESTANTS = (
     ),
     _trl("trl-b1", _batch(1)),
     _trl("trl-b4", _batch(4)),
-    _trl("trl-b4-grouped", _batch(4), sampling="group_by_length"),
+    _trl("trl-b4-grouped", {**_batch(4), **GROUPED}),
     _trl("trl-packed", {**PACKS, "packing": True, "max_length": 512}),
     Contestant(
         "trl-b1-pure",
@@ -90,8 +95,13 @@ CONTESTANTS = (
     ),
     _llamafactory("llamafactory-b1", _batch(1)),
     _llamafactory("llamafactory-b4", _batch(4)),
-    _llamafactory("llamafactory-b4-grouped", {**_batch(4), **GROUPED}),
+    _llamafactory("llamafactory-b4-grouped", {**_batch(4), **GROUPED, "disable_shuffling": False}),
     _llamafactory("llamafactory-neat-packing", {**PACKS, "packing": True, "neat_packing": True, "cutoff_len": 512}),
+    _unsloth("unsloth-default", {"gradient_accumulation_steps": 2}, checkpointing="unsloth"),
+    _unsloth("unsloth-b1", _batch(1)),
+    _unsloth("unsloth-b4", _batch(4)),
+    _unsloth("unsloth-b4-grouped", {**_batch(4), **GROUPED}),
+    _unsloth("unsloth-b1-compiled", _batch(1), compile=True),
     _litgpt(1),
     _litgpt(4),
     Contestant("camelid", "camelid", {}, {"float32": {"dtype": "float32"}, "bfloat16": {"dtype": "bfloat16"}}),
