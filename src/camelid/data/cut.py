@@ -77,8 +77,9 @@ def fit(
     """
     if not whole.trained.any():
         raise RowFault(_NOTHING)
-    if _fits(whole, max_length):
-        return [_without_idle_end(whole, max_length).rendered()]
+    fitting = _without_idle_end(whole, max_length)
+    if len(fitting.ids) <= max_length:
+        return [fitting.rendered()]
     if cut == "drop":
         raise RowFault(f"{len(whole.ids)} tokens, more than max_length {max_length} (cut: drop)")
     head, exchanges = _exchanges(conversation.messages, whole.turns)
@@ -96,9 +97,11 @@ def _fits(row: Row, max_length: int) -> bool:
 
 def _without_idle_end(row: Row, max_length: int) -> Row:
     """If only what follows the last target is too long (a line break after the end token), the row without that."""
+    if len(row.ids) <= max_length:
+        return row
     targets = np.flatnonzero(row.trained)
     end = int(targets[-1]) + 1 if len(targets) else 0
-    if len(row.ids) <= max_length or not 0 < end <= max_length:
+    if not 0 < end <= max_length:
         return row
     idle = bool((row.turns[max_length:] == row.turns[end - 1]).all())  # else a later message would be lost
     return row.first(max_length) if idle else row

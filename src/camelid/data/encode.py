@@ -78,25 +78,27 @@ class Encoder:
         self._copies: dict[str, Tokenizer] = {}
         self._literals: dict[str, list[tuple[bool, str]]] = {}
         self._copy(INTRODUCERS[0])
-        self._forbidden = np.zeros(self._first_separator, dtype=bool)
-        self._forbidden[[i for i in self.control.values() if i < self._first_separator]] = True
-        unknown = vocabulary.special.get("unk_token")
-        if unknown in self.control:
-            self._forbidden[self.control[unknown]] = (
-                False  # what a tokenizer without bytes writes for any odd character
-            )
-        self._real = np.array([-1, *self.control.values()], dtype=np.int32)
+        # By id of the private copy: may text not become it; and the real id (-1: the invisible separator, dropped).
+        self._forbidden = np.zeros(self._first_separator + 1 + len(self.control), dtype=bool)
+        self._forbidden[list(self.control.values())] = True
+        unknown = self.control.get(vocabulary.special.get("unk_token", ""))
+        if unknown is not None:
+            self._forbidden[unknown] = False  # what a tokenizer without bytes writes for any odd character
+        self._real = np.array([*range(self._first_separator), -1, *self.control.values()], dtype=np.int32)
 
     def _copy(self, introducer: str) -> Tokenizer:
         if introducer not in self._copies:
             copy = Tokenizer.from_str(self._source)
             copy.encode_special_tokens = True
-            self._first_separator = max(copy.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+            self._first_separator = _next_id(copy, introducer)
             copy.add_tokens([AddedToken(introducer + chr(_FIRST_NUMBER), normalized=False)])
             for token, number in self._numbers.items():
                 added = self.vocabulary.added.get(token)
                 flags = {"lstrip": added.lstrip, "rstrip": added.rstrip} if added is not None else {}
                 copy.add_tokens([AddedToken(introducer + chr(_FIRST_NUMBER + number), normalized=False, **flags)])
+            last = copy.token_to_id(introducer + chr(_FIRST_NUMBER + len(self._numbers)))
+            if last != self._first_separator + len(self._numbers):
+                raise RuntimeError(f"the separators of {self.vocabulary.name} did not get the ids that follow its own")
             self._copies[introducer] = copy
         return self._copies[introducer]
 
@@ -182,22 +184,21 @@ class Encoder:
         return results
 
     def _finished(self, row: Assembled, encoding: Any) -> Encoded:
-        ids = np.array(encoding.ids, dtype=np.int32)
+        ids = np.array(encoding.ids, dtype=np.intp)
         for _ in range(_BREAK_ROUNDS):
-            is_separator = ids >= self._first_separator
-            bad = np.flatnonzero(self._forbidden[np.where(is_separator, 0, ids)] & ~is_separator)
+            bad = self._forbidden[ids].nonzero()[0]
             if not len(bad):
                 break
             self._break(row, encoding.offsets[bad[0]])
             encoding = self._copy(row.introducer).encode(row.text, add_special_tokens=False)
-            ids = np.array(encoding.ids, dtype=np.int32)
+            ids = np.array(encoding.ids, dtype=np.intp)
         else:
             raise RowFault("the tokenizer keeps making control tokens of this text")
-        begins = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[:, 0]
-        piece = np.searchsorted(row.starts, begins, side="right").astype(np.int32) - 1
-        ids[is_separator] = self._real[ids[is_separator] - self._first_separator]
-        kept = ids >= 0
-        return Encoded(ids[kept], piece[kept])
+        begins = np.array(encoding.offsets, dtype=np.intp).reshape(-1, 2)[:, 0]
+        piece = np.array(row.starts).searchsorted(begins, side="right") - 1
+        real = self._real[ids]
+        kept = real >= 0
+        return Encoded(real[kept], piece[kept].astype(np.int32))
 
     def _break(self, row: Assembled, span: tuple[int, int]) -> None:
         """Put an invisible separator into the text that became a control token."""
@@ -243,6 +244,20 @@ class _Writer:
             if not text.startswith(self.prefix.unless or ("\0\0",)):
                 self._write(self.prefix.text)
         self._write(text)
+
+
+def _next_id(copy: Tokenizer, introducer: str) -> int:
+    """The id that the next added token gets, and no token has.
+
+    The library numbers added tokens by the *size* of the vocabulary. In one with gaps (ids up to 999, 500 tokens) that
+    number may be taken, so fillers that no text can hold are added up to the end.
+    """
+    end = max(copy.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    copy.add_tokens([AddedToken(f"{introducer} filler", normalized=False)])
+    first = copy.token_to_id(f"{introducer} filler")
+    assert first is not None
+    copy.add_tokens([AddedToken(f"{introducer} filler {i}", normalized=False) for i in range(first + 1, end)])
+    return max(first + 1, end)
 
 
 def _private_source(backend: Tokenizer, control: dict[str, int]) -> tuple[str, Prefix]:

@@ -135,8 +135,8 @@ def _texts(messages: Sequence[Message]) -> str:
 
 
 def _row(pieces: Sequence[Piece], code: Encoded) -> Row:
-    trained = np.array([p.trained for p in pieces], dtype=bool)[code.piece]
+    trained = np.array([p.trained for p in pieces])[code.piece]
     trained[:1] = False
-    answer = np.array([p.answer for p in pieces], dtype=bool)[code.piece]
+    answer = np.array([p.answer for p in pieces])[code.piece]
     turns = np.array([p.turn for p in pieces], dtype=np.int32)[code.piece]
     return Row(code.ids, trained, answer, turns)
