@@ -43,6 +43,11 @@ class SourceSpec(_Section):
     sample: PositiveInt | None = Field(None, description="keep this many rows, chosen by the seed")
     split: str | None = Field(None, description="split of a hub data set or directory, for example train")
     name: str | None = Field(None, description="configuration of a hub data set, or entry of a dataset_info.json")
+    distil: bool = Field(
+        False,
+        description="learn the base's own distribution on this source (KL to the base), not its text: replay against "
+        "forgetting; needs method lora",
+    )
 
 
 class LoraSettings(_Section):
@@ -101,7 +106,7 @@ class Recipe(_Section):
     max_eval_examples: PositiveInt | None = Field(None, description="evaluate on at most this many held-out examples")
     template: str = Field(
         "auto",
-        description="chat template: auto (the base's own), or alpaca, vicuna, chatml, llama2, llama3, chatglm, chatglm3, "
+        description="chat template: auto (the base's own), alpaca, vicuna, chatml, llama2, llama3, chatglm, chatglm3, "
         "zephyr, mistral, gemma, plain",
     )
     train_on: Literal["last", "all", "everything"] = Field(
@@ -191,6 +196,8 @@ class Recipe(_Section):
             raise ValueError("method freeze trains nothing: give freeze.trainable=['layers\\.(2[0-9])\\.']")
         if self.kl_to_base and self.method != "lora":
             raise ValueError("kl_to_base needs method lora: the base is the model with its adapter switched off")
+        if self.method != "lora" and any(isinstance(source, SourceSpec) and source.distil for source in self.data):
+            raise ValueError("distil needs method lora: the base is the model with its adapter switched off")
         if self.from_scratch and self.method == "lora":
             raise ValueError(
                 "from_scratch starts from random weights: an adapter on them learns nothing; set method=full"

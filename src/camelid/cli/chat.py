@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from camelid.cli.console import print_json, say
 from camelid.data.records import Conversation, Message, Origin
@@ -59,7 +60,7 @@ class Speaker:
     """The loaded model, and the way to its base: the same model with the adapter switched off."""
 
     generator: LocalGenerator
-    base: Callable[[], contextmanager] | None
+    base: Callable[[], AbstractContextManager[Any]] | None
     context: int
 
 
@@ -99,7 +100,7 @@ def load_speaker(options: ChatOptions) -> Speaker:
     lm = model.get_base_model() if is_adapter else model  # type: ignore[operator]
     layout, _ = choose_layout(lm, "tree")
     renderer = Renderer(loaded.vocabulary, template_for(options.template, loaded.vocabulary), _LENGTH)
-    base = model.disable_adapter if is_adapter else None  # type: ignore[union-attr]
+    base: Any = model.disable_adapter if is_adapter else None  # type: ignore[union-attr]
     context = int(lm.config.get_text_config().max_position_embeddings)  # type: ignore[union-attr]
     return Speaker(LocalGenerator(lm, renderer, layout=layout), base, context)
 

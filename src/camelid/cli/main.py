@@ -114,10 +114,10 @@ def chat(
     """Talk to a model in the terminal (/reset, /save FILE, /system TEXT, /quit), or answer one --prompt."""
     from camelid.cli.chat import ChatOptions
     from camelid.cli.chat import chat as run
+    from camelid.generate.base import Sampling
 
-    options = ChatOptions(
-        model, adapter, system, template, compare, max_new_tokens, temperature, top_p, seed, accept_license
-    )
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license)
     _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
 
 

@@ -15,6 +15,7 @@ from camelid.errors import UserError
 from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import describe_files, hash_text, make_manifest
 from camelid.runs.progress import Progress
+from camelid.runs.report_data import Price
 from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
 from camelid.train.distributed import World, joined_world
 from camelid.train.finish import Saved, save_final
@@ -22,6 +23,12 @@ from camelid.train.interrupt import Interrupts
 from camelid.train.loop import Outcome
 from camelid.train.loop import train as train_loop
 from camelid.train.setup import Setup, prepare
+
+# What an hour of a machine costs, as a guide for the report: a small cloud machine, and a rented consumer GPU.
+PRICES = (
+    Price("2-core cloud machine", 0.08, "$", "两核云主机"),
+    Price("RTX 4090, rented", 0.40, "$", "租用 RTX 4090"),
+)
 
 
 @dataclass
@@ -38,7 +45,7 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
     """Train by a recipe file; the exit code."""
     recipe = load_recipe(path, overrides)
     with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
-        progress = Progress(silent=as_json or not world.first)
+        progress = Progress("silent" if as_json or not world.first else "auto")
         outcome = train_loop(run.setup, run.directory, progress, interrupts, run.checkpoint)
         progress.close()
         tell_rows(run)
@@ -48,7 +55,7 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
         saved = finish(run, outcome)
         summary = summarise(run, outcome, saved)
         if world.first:
-            write_run_report(run)
+            write_run_report(run, summary)
             tell_end(run, summary)
             if as_json:
                 print_json(summary)
@@ -167,6 +174,7 @@ def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]
         "rows": {"read": ledger.read, "kept": ledger.kept, "rejected": ledger.rejected},
         "useful_tokens": counters.useful_tokens,
         "computed_tokens": counters.computed_tokens,
+        "trained_tokens": round(counters.trained_tokens),
         "seconds": counters.seconds,
         "check": saved.check if saved else None,
     }
@@ -182,11 +190,16 @@ def tell_end(run: Run, summary: dict[str, Any]) -> None:
     run.say(f"talk to it: camelid chat {run.directory.path}")
 
 
-def write_run_report(run: Run, **parts: Any) -> None:
+def write_run_report(run: Run, summary: dict[str, Any], **parts: Any) -> None:
     """report.html. A report that cannot be written does not undo a run, but it is said."""
     from camelid.runs.report import write_report
+    from camelid.runs.report_data import Cost, Sharing
+    from camelid.train.loop import peak_memory_bytes
 
+    useful, computed = summary["useful_tokens"], summary["computed_tokens"]
+    cost = Cost(summary["seconds"], useful, computed, peak_memory_bytes(run.setup.world.device), PRICES)
+    sharing = Sharing(separate=useful, tree=computed, trained=summary["trained_tokens"])
     try:
-        write_report(run.directory, **parts)
+        write_report(run.directory, cost=cost, sharing=sharing, **parts)
     except UserError as error:
         run.say(f"WARNING: no report: {error}")

@@ -7,7 +7,7 @@ renders in the order in which the first epoch asks. What a record teaches under 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -85,7 +85,10 @@ class Examples:
         order: Sequence[int] | np.ndarray,
         *,
         reject: Callable[[Rejection], None],
+        distil: Collection[int] = (),
     ) -> None:
+        """`order`: rows in the order in which they will be asked for; `distil`: rows to learn the base's words of."""
+        self._distil = frozenset(distil)
         self.origins = [record.origin for record in records]
         self._records: list[Record | None] = list(records)
         self._renderer, self._reject = renderer, reject
@@ -152,17 +155,21 @@ class Examples:
             if isinstance(taught, str):
                 self._reject(Rejection(record.origin.file, record.origin.line, taught))
             elif isinstance(taught, Text):
-                made[row] = [_example(part, row) for part in self._renderer.render_text(taught)]
+                made[row] = [self._example(part, row) for part in self._renderer.render_text(taught)]
             else:
                 conversations += taught
                 owners += [row] * len(taught)
         for row, parts in zip(owners, self._renderer.render_batch(conversations), strict=True):
-            made[row] += [_example(part, row) for part in parts]
+            made[row] += [self._example(part, row) for part in parts]
         return [made[row] for row in rows]
 
-
-def _example(part: Rendered, row: int) -> Example:
-    return Example(part.ids, part.trained.astype(np.float32), row, part.cut)
+    def _example(self, part: Rendered, row: int) -> Example:
+        if row not in self._distil:
+            return Example(part.ids, part.trained.astype(np.float32), row, part.cut)
+        # The base has a distribution at every token, the prompt's included: each of them holds the model in place.
+        weight = np.ones(len(part.ids), np.float32)
+        weight[0] = 0
+        return Example(part.ids, weight, row, part.cut, distil=True)
 
 
 def flat_order(examples: Examples) -> list[Example]:

@@ -23,12 +23,14 @@ class Example:
     weight: (T,) float32, weight of the edge that ends in each token; weight[0] is 0
     source: index of the data row it came from, to name it when something goes wrong
     cut:    tokens of the row that no example holds, because it was too long
+    distil: learn the base's own distribution at these tokens (KL), not the tokens themselves
     """
 
     ids: np.ndarray
     weight: np.ndarray
     source: int
     cut: int = 0
+    distil: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +38,13 @@ class Row:
     """One micro-batch: a tree, the examples in it, and what it would have cost unshared.
 
     useful: tokens of the separate paths without padding; computed = len(tree) <= useful
+    distil: as in Example, the same for all of a row
     """
 
     tree: TokenTree
     sources: tuple[int, ...]
     useful: int
+    distil: bool = False
 
 
 def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = True) -> list[Row]:
@@ -48,6 +52,11 @@ def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = Tru
 
     Raises ValueError for an example longer than `max_tokens`: the renderer's `max_length` must not exceed it.
     """
+    kinds = [[e for e in examples if e.distil == distil] for distil in (False, True)]
+    return [row for kind in kinds for row in _pack(kind, max_tokens, share)]
+
+
+def _pack(examples: Sequence[Example], max_tokens: int, share: bool) -> list[Row]:
     order = sorted(range(len(examples)), key=lambda i: _sort_key(examples[i].ids)) if share else range(len(examples))
     rows: list[Row] = []
     members: list[Example] = []
@@ -69,7 +78,7 @@ def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = Tru
 
 def _row(members: Sequence[Example], share: bool) -> Row:
     tree = build_tree([m.ids for m in members], [m.weight for m in members], share=share)
-    return Row(tree, tuple(m.source for m in members), sum(len(m.ids) for m in members))
+    return Row(tree, tuple(m.source for m in members), sum(len(m.ids) for m in members), members[0].distil)
 
 
 def total_weight(examples: Sequence[Example]) -> float:

@@ -7,12 +7,10 @@ step's edges over all ranks, gradients summed, clipped, applied. Nothing in it a
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +22,7 @@ from camelid.errors import UserError
 from camelid.model.head import head_of, kl_to_base
 from camelid.model.layout import EdgeOutput, edge_output, hidden_states
 from camelid.runs.directory import RunDirectory
+from camelid.runs.memory import peak_memory_bytes as process_peak
 from camelid.train.checkpoint import Checkpoint, save_checkpoint
 from camelid.train.interrupt import Interrupts
 from camelid.train.objectives import row_weight
@@ -33,21 +32,35 @@ from camelid.train.state import restore_tensors, seed_step, state_tensors
 
 
 class Progress(Protocol):
-    """Where the loop reports to (runs/progress.py, or a test's list)."""
+    """Where the loop reports to: runs/progress.py, or nobody."""
 
-    def start(self, total_steps: int, *, done: int = 0) -> None: ...
-    def update(self, step: int, **values: float) -> None: ...
+    def start(self, total_steps: int, *, first_step: int = 0) -> None: ...
+    def update(
+        self,
+        step: int,
+        loss: float,
+        *,
+        useful_tokens: int = 0,
+        computed_tokens: int = 0,
+        eval_loss: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> object: ...
+    def aside(self) -> AbstractContextManager[None]: ...
     def note(self, text: str) -> None: ...
 
 
 class SilentProgress:
     """Reports to nobody: for proofs and tests."""
 
-    def start(self, total_steps: int, *, done: int = 0) -> None:
+    def start(self, total_steps: int, *, first_step: int = 0) -> None:
         """Nothing."""
 
-    def update(self, step: int, **values: float) -> None:
+    def update(self, step: int, loss: float, **figures: float | None) -> None:
         """Nothing."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
 
     def note(self, text: str) -> None:
         """Nothing."""
@@ -121,7 +134,7 @@ def train(
     saved = start if checkpoint is not None else -1
     evaluation = _evaluation_rows(setup)
     outcome = Outcome(start, "done", counters)
-    progress.start(total, done=start)
+    progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         for batch in batches:
             began = time.perf_counter()
@@ -162,12 +175,19 @@ def train(
                 "computed_tokens_per_second": computed / seconds,
                 "peak_memory_bytes": peak_memory_bytes(world.device),
             }
-            progress.update(step, **values)
+            progress.update(
+                step,
+                loss_mean,
+                useful_tokens=int(useful),
+                computed_tokens=int(computed),
+                memory_bytes=values["peak_memory_bytes"],
+            )
             if world.first and (step % recipe.logging_steps == 0 or step == total):
                 metrics.write(step, **values)
             better = False
             if evaluation and recipe.eval_steps and (step % recipe.eval_steps == 0 or step == total):
-                eval_loss = evaluate(setup, evaluation)
+                with progress.aside():
+                    eval_loss = evaluate(setup, evaluation)
                 better = _note_evaluation(outcome, step, eval_loss)
                 progress.note(f"step {step}: eval loss {eval_loss:.4f}{' (best so far)' if better else ''}")
                 if world.first:
@@ -191,7 +211,7 @@ def train(
 
 
 def row_loss(setup: Setup, row: Row) -> torch.Tensor:
-    """Summed loss of one row, before the division by the step's weight."""
+    """Summed loss of one row, before the division by the step's weight: KL to the base for replayed rows."""
     recipe, lm = setup.recipe, setup.trainable.lm
     with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
         out = edge_output(
@@ -201,6 +221,8 @@ def row_loss(setup: Setup, row: Row) -> torch.Tensor:
             noise_alpha=recipe.neftune_noise_alpha,
             want_mean=recipe.label_smoothing_factor > 0,
         )
+        if row.distil:
+            return _kl(setup, row, out)
         loss = setup.objective(out)
         if recipe.kl_to_base:
             loss = loss + recipe.kl_to_base * _kl(setup, row, out)
@@ -238,8 +260,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory so far: of the process on a CPU, of torch's allocator on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return process_peak()
 
 
 def _evaluation_rows(setup: Setup) -> list[Row]:

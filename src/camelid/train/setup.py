@@ -24,11 +24,13 @@ from camelid.errors import UserError
 from camelid.model.adapters import Trainable, add_lora, freeze_all_but, train_in_full
 from camelid.model.layout import check_head, choose_layout
 from camelid.model.load import Loaded, Source, load_model, load_vocabulary, resolve
+from camelid.model.precision import measure_compute_dtype
 from camelid.train.distributed import World
 from camelid.train.objectives import Objective, objective_of
 from camelid.train.optim import learning_rate_factor, make_optimizers
 
 Say = Callable[[str], None]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Setup:
     factor: Callable[[int], float]
     dtype: torch.dtype
     dtype_line: str
+    gflops: float  # measured rate of products in `dtype`; 0 where it was not measured
 
     @property
     def autocast(self) -> bool:
@@ -106,7 +109,7 @@ def prepare_data(
     world = world or World()
     ledger = Ledger(on_reject=reject)
     renderer = make_renderer(recipe, vocabulary, reject=ledger.reject)
-    records = list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=ledger, announce=say))
+    records, distil = _read(recipe, ledger, say)
     ledger.check(recipe.max_rejected)
     held: Sequence[Record] = []
     if recipe.eval_data is not None:
@@ -114,11 +117,14 @@ def prepare_data(
     elif recipe.eval_fraction:
         kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
         held = [records[i] for i in held_rows]
+        distil = {i for i, row in enumerate(kept_rows.tolist()) if row in distil}
         records = [records[i] for i in kept_rows]
     if not records:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
     schedule = make_schedule(recipe, len(records), world)
-    units: Examples | list[Example] = Examples(records, renderer, schedule.order(0), reject=ledger.reject)
+    units: Examples | list[Example] = Examples(
+        records, renderer, schedule.order(0), reject=ledger.reject, distil=distil
+    )
     if recipe.objective == "pretrain":
         units = flat_order(units)
         schedule = make_schedule(recipe, len(units), world)
@@ -161,11 +167,27 @@ def make_renderer(
     return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
 
 
+def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], set[int]]:
+    """The rows of all sources, and which of them only hold the base's own words."""
+    sources = [recipe.data] if isinstance(recipe.data, str) else recipe.data
+    records: list[Record] = []
+    distil: set[int] = set()
+    for source in sources:
+        start = len(records)
+        records += read_records(_sources([source]), seed=recipe.seed, ledger=ledger, announce=say)
+        if isinstance(source, SourceSpec) and source.distil:
+            distil.update(range(start, len(records)))
+    return records, distil
+
+
 def _sources(data: str | list[str | SourceSpec]) -> str | list[str | dict[str, Any]]:
     """A recipe's sources as the reader takes them."""
     if isinstance(data, str):
         return data
-    return [source if isinstance(source, str) else source.model_dump(exclude_none=True) for source in data]
+    return [
+        source if isinstance(source, str) else source.model_dump(exclude_none=True, exclude={"distil"})
+        for source in data
+    ]
 
 
 def prepare(recipe: Recipe, world: World, *, say: Say, reject: Callable[[Rejection], None] | None = None) -> Setup:
@@ -180,9 +202,7 @@ def prepare(recipe: Recipe, world: World, *, say: Say, reject: Callable[[Rejecti
 
 
 def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingData, say: Say) -> Setup:
-    from camelid.model.precision import compute_dtype
-
-    dtype, line = compute_dtype(recipe.dtype, device=world.device)
+    dtype, line, gflops = _compute_type(recipe, world)
     say(line)
     loaded: Loaded = load_model(
         source,
@@ -191,8 +211,7 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
         seed=recipe.seed,
         announce=say,
     )
-    model: nn.Module = loaded.model
-    model.to(world.device)
+    model: nn.Module = nn.Module.to(loaded.model, world.device)
     layout, reason = choose_layout(model, recipe.layout)
     say(f"layout: {layout} ({reason})")
     trainable = make_trainable(recipe, model)
@@ -221,7 +240,18 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
         factor=learning_rate_factor(recipe, data.schedule.total_steps),
         dtype=dtype,
         dtype_line=line,
+        gflops=gflops,
     )
+
+
+def _compute_type(recipe: Recipe, world: World) -> tuple[torch.dtype, str, float]:
+    """(type, one line for the log, measured GFLOP/s): ranks agree on one type."""
+    if recipe.dtype != "auto":
+        return _DTYPES[recipe.dtype], f"compute type: {recipe.dtype} (as asked)", 0.0
+    measured = measure_compute_dtype(device=world.device)
+    chosen = torch.bfloat16 if world.max(float(measured.dtype == torch.bfloat16)) else torch.float32
+    rate = measured.gflops_bfloat16 if chosen == torch.bfloat16 else measured.gflops_float32
+    return chosen, str(measured), rate
 
 
 def make_trainable(recipe: Recipe, model: nn.Module) -> Trainable:

@@ -34,6 +34,11 @@ class Template(Protocol):
     name: str
 
     @property
+    def source(self) -> str:
+        """The same layout as a Jinja chat template, for those who render elsewhere."""
+        ...
+
+    @property
     def end_tokens(self) -> tuple[str, ...]:
         """The control tokens with which an answer ends."""
         ...
