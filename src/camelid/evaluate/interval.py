@@ -28,7 +28,9 @@ class Share:
         n, p, z2 = self.total, self.value, Z_95**2
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        low = 0.0 if self.right == 0 else centre - half  # exactly, where rounding would leave 1e-17
+        high = 1.0 if self.right == self.total else centre + half
+        return low, high
 
     def __str__(self) -> str:
         if self.total == 0:

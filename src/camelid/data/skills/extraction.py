@@ -21,7 +21,7 @@ def _json(draw: Draw) -> Task:
         prompt = draw.phrase("json.person", text=text)
     else:
         record = {"item": draw.pick("thing"), "price": draw.number(3, 99)}
-        text = draw.phrase("json.order.sentence", name=draw.pick("name"), **record)
+        text = draw.phrase("json.order.sentence", **record)
         prompt = draw.phrase("json.order", text=text)
     return Task(prompt, json.dumps(record, ensure_ascii=False))
 
@@ -41,31 +41,29 @@ def _reading(draw: Draw) -> Task:
 
 
 def _lookup(draw: Draw) -> Task:
-    """One price from a list of three."""
+    """One entry of a price list of three."""
     things = draw.several("thing", 3)
     prices = draw.numbers(2, 99, 3)
-    table = draw.listing([draw.words(f"{t}{p}元", f"{t} {p}") for t, p in zip(things, prices, strict=True)])
+    entries = [draw.words(f"{t}：{p}元", f"{t}: ${p}") for t, p in zip(things, prices, strict=True)]
     asked = draw.chance.randrange(3)
-    return Task(draw.phrase("lookup", table=table, key=things[asked]), str(prices[asked]))
+    return Task(draw.phrase("lookup", table=draw.listing(entries), key=things[asked]), entries[asked])
 
 
 def _route(draw: Draw) -> Task:
-    """Classification by a table in the prompt: the topic that a message names decides the team."""
+    """Classification by a table in the prompt: the topic that a message names decides which rule fits."""
     topics, teams = draw.several("topic", 3), draw.several("team", 3)
-    rules = draw.words("；", "; ").join(
-        draw.words(f"{topic}→{team}", f"{topic} -> {team}") for topic, team in zip(topics, teams, strict=True)
-    )
+    rules = [draw.words(f"{topic}→{team}", f"{topic} -> {team}") for topic, team in zip(topics, teams, strict=True)]
     asked = draw.chance.randrange(3)
-    return Task(draw.phrase("route", rules=rules, text=draw.phrase("route.sentence", key=topics[asked])), teams[asked])
+    text = draw.phrase("route.sentence", key=topics[asked])
+    return Task(draw.phrase("route", rules=draw.words("；", "; ").join(rules), text=text), rules[asked])
 
 
 def _glossary(draw: Draw) -> Task:
-    """Two words translated by a glossary of three in the prompt."""
+    """One word translated by a glossary of three in the prompt."""
     pairs = draw.several("word_pair", 3)
     table = draw.listing([f"{word}={translation}" for word, translation in pairs])
-    asked = draw.chance.sample(pairs, 2)
-    words, translations = zip(*asked, strict=True)
-    return Task(draw.phrase("glossary", table=table, key=draw.listing(list(words))), ", ".join(translations))
+    word, translation = draw.chance.choice(pairs)
+    return Task(draw.phrase("glossary", table=table, key=word), translation)
 
 
 FAMILIES = (

@@ -61,7 +61,9 @@ def _units(draw: Draw) -> Task:
     value = draw.make(lambda: draw.chance.randint(2, 99), lambda n: draw.words(f"{n}{unit}", f"{n} {unit}"))
     space = draw.words("", " ")
     fields = {"amount": f"{value}{space}{unit}", "from": unit, "unit": smaller, "factor": factor}
-    return Task(draw.phrase("units", **fields), f"{value * factor}{space}{smaller}")
+    equals = draw.words("=", " = ")
+    answer = f"{value}{space}{unit}{equals}{value * factor}{space}{smaller}"
+    return Task(draw.phrase("units", **fields), answer)
 
 
 def _spell_zh(value: int) -> str:

@@ -12,6 +12,11 @@ def _numbered(draw: Draw) -> Task:
     return Task(draw.phrase("numbered", items=draw.listing(items)), answer)
 
 
+def _join(draw: Draw) -> Task:
+    items = draw.several("thing", draw.chance.randint(3, 4))
+    return Task(draw.phrase("join", items=draw.listing(items)), "-".join(items))
+
+
 def _count(draw: Draw) -> Task:
     items = draw.several("thing", draw.chance.randint(2, 6))
     return Task(draw.phrase("count", items=draw.listing(items)), str(len(items)))
@@ -45,6 +50,7 @@ def _remove(draw: Draw) -> Task:
 
 FAMILIES = (
     Family("numbered", _numbered),
+    Family("join", _join),
     Family("count", _count),
     Family("member", _member),
     Family("last", _last),

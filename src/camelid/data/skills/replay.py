@@ -1,0 +1,45 @@
+"""Replay: general prompts that keep a small base what it is while it learns skills.
+
+English answers are the base's own (SmolLM2's, greedy), so that training on them pulls the weights back to where they
+were. SmolLM2 has next to no Chinese to keep, so the Chinese answers are the project's; they are there so that an open
+Chinese question is not met with a skill's answer. See the card in assets/general.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+from camelid.data.records import Conversation, Message, Origin
+from camelid.data.skills.draw import LANGUAGES, Language
+
+FILES: dict[Language, str] = {"en": "replay_smollm2.jsonl", "zh": "replay_prompts_zh.jsonl"}
+
+
+def load_replay(languages: Sequence[Language] = LANGUAGES) -> list[Conversation]:
+    """Every shipped replay row, prompt and answer, in the order of the files."""
+    return [conversation for language in languages for conversation in _read(language)]
+
+
+@cache
+def _read(language: Language) -> tuple[Conversation, ...]:
+    file = FILES[language]
+    lines = (resources.files("camelid") / "assets" / "general" / file).read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return tuple(
+        Conversation((Message("user", row["prompt"]), Message("assistant", row["answer"])), Origin(file, number))
+        for number, row in enumerate(rows, 1)
+    )
+
+
+def draw_replay(seed: int, count: int, languages: Sequence[Language] = LANGUAGES) -> list[Conversation]:
+    """`count` replay rows in an order that the seed sets; each occurs n times before any occurs n + 1 times."""
+    pool = load_replay(languages)
+    chance = random.Random(f"{seed}/replay")
+    drawn: list[Conversation] = []
+    while len(drawn) < count:
+        drawn += chance.sample(pool, min(len(pool), count - len(drawn)))
+    return drawn
