@@ -333,6 +333,29 @@ def test_a_last_answer_whose_reasoning_is_dropped_is_refused() -> None:
         template.pieces(chat("a", "<think>thought</think>answer"))
 
 
+def test_a_variable_of_the_template() -> None:
+    template = foreign(zoo.template_source("qwen3_think"), variables={"enable_thinking": False})
+    prompt = text_of(template.pieces(chat("2+2?"), add_generation_prompt=True))
+    assert prompt.endswith("<think>\n\n</think>\n\n")
+    assert text_of([p for p in template.pieces(chat("2+2?", "4")) if p.trained]) == "4<|im_end|>"
+    talk = template.pieces(chat("2+2?", "4", "3+3?", "6"))
+    assert [text_of([p for p in talk if p.trained and p.turn == turn]) for turn in (1, 3)] == [
+        "4<|im_end|>",
+        "6<|im_end|>",
+    ]
+
+
+@pytest.mark.parametrize("eos", ["</s>", None])
+def test_an_end_token_that_is_not_flagged_special(eos: str | None) -> None:
+    backend = zoo.fresh(zoo.tiny_bytes)
+    backend.add_special_tokens(["</s>"])
+    backend.add_tokens(["<|im_start|>", "<|im_end|>", "\n"])
+    vocabulary = Vocabulary(backend, {"eos_token": eos} if eos else {})
+    template = foreign(zoo.template_source("chatml_default_system"), vocabulary)
+    assert template.end_tokens == ("<|im_end|>",)
+    assert text_of([p for p in template.pieces(chat("a", "b")) if p.trained]) == "b<|im_end|>"
+
+
 def test_generation_blocks_say_what_is_trained() -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'assistant' and loop.last %}A:{% generation %}"
@@ -352,7 +375,7 @@ def test_a_template_without_generation_prompt_gets_its_header() -> None:
 
 def test_a_base_without_end_token_is_refused() -> None:
     vocabulary = Vocabulary(zoo.fresh(zoo.tiny_bytes), name="endless")
-    with pytest.raises(UserError, match=r"endless .*no token ends (an|the last) answer"):
+    with pytest.raises(UserError, match=r"endless .*no token ends an answer"):
         foreign(zoo.template_source("text_only"), vocabulary)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -49,6 +49,7 @@ class JinjaTemplate:
     trusted: bool = False
     splits_input: bool = False  # an Alpaca input goes under a heading of its own
     now: str | None = None  # ISO time told to the template; None = the moment of construction
+    variables: Mapping[str, Any] = field(default_factory=dict)  # more of what it sees: {"enable_thinking": False}
     process: RenderProcess | None = None  # None = the child that all templates share
     literals: str = field(init=False, default="")
     end_tokens: tuple[str, ...] = field(init=False, default=())
@@ -59,8 +60,7 @@ class JinjaTemplate:
     def __post_init__(self) -> None:
         """Raises UserError where the template is no Jinja, overruns its limits, or never ends an answer."""
         self.now = self.now or datetime.now().isoformat(timespec="seconds")
-        specials = sorted(self.vocabulary.control, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, specials)) or "(?!)")
+        self._control = _any_of(self.vocabulary.control)
         sources = [s for s in (self.source, self.tool_source) if s is not None]
         try:
             self.literals = "\0".join(sandbox.literals(source) for source in sources)
@@ -71,16 +71,27 @@ class JinjaTemplate:
             for name, token in self.vocabulary.special.items()
             if self.vocabulary.backend.token_to_id(token) is not None
         }
-        self._learn_ends()
+        fault = self._learn_ends()
+        if not self.end_tokens:
+            # Some conversions do not flag the tokens that end a turn as special; the template's spelling tells.
+            known = [t for t in self.vocabulary.added if t in self.literals and not t.isspace()]
+            self._control = _any_of({*self.vocabulary.control, *known})
+            fault = self._learn_ends()
+        if fault is not None:
+            raise UserError(f"cannot render a plain conversation: {fault}", where=self._where)
+        if not self.end_tokens and self.vocabulary.eos is None:
+            what = "no token ends an answer, neither in the template nor in the tokenizer"
+            raise UserError(what, where=self._where, mend="name the eos_token in tokenizer_config.json")
 
     @property
     def _where(self) -> str:
         return f"{self.vocabulary.name} ({self.name})"
 
-    def _learn_ends(self) -> None:
+    def _learn_ends(self) -> RowFault | None:
         """How answers end, and what stands before them where there is no generation prompt, from a made-up chat."""
         talk = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
-        fault = RowFault()
+        fault: RowFault | None = None
+        self._layouts.clear()
         for length in (3, 2):
             shape = self._shape(Conversation(talk[:length], Origin(self.name, 0)))
             try:
@@ -89,13 +100,9 @@ class JinjaTemplate:
                 fault = failed
                 continue
             self._header = self._missing_header(shape)
-            self._layouts.clear()
-            break
-        else:
-            raise UserError(f"cannot render a plain conversation: {fault}", where=self._where)
-        if not self.end_tokens and self.vocabulary.eos is None:
-            what = "no token ends an answer, neither in the template nor in the tokenizer"
-            raise UserError(what, where=self._where, mend="name the eos_token in tokenizer_config.json")
+            self._layouts.clear()  # made before the header was known
+            return None
+        return fault
 
     def _missing_header(self, shape: Shape) -> str:
         bare, prompt = self._skeleton(shape, 1, False), self._skeleton(shape, 1, True)
@@ -180,7 +187,8 @@ class JinjaTemplate:
         return self.tool_source if with_tools and self.tool_source is not None else self.source
 
     def _variables(self, messages: list[dict[str, Any]], tools: list[Any] | None, prompt: bool) -> dict[str, Any]:
-        return {**self._named, "messages": messages, "tools": tools, "documents": None, "add_generation_prompt": prompt}
+        known = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": prompt}
+        return {**self._named, **self.variables, **known}
 
     def _run(self, source: str, rows: Sequence[Mapping[str, Any]], mark: bool = False) -> list[str | RowFault]:
         if self.trusted:
@@ -257,8 +265,6 @@ class JinjaTemplate:
         answers = [i for i, m in enumerate(shape.messages) if m["role"] == "assistant"]
         calls = frozenset(i for i, m in enumerate(shape.messages) if "tool_calls" in m)
         spans = answer_spans(sight, answers, keys, calls)
-        if self.vocabulary.eos is None and spans and spans[-1].end_token is None:
-            raise RowFault("no token ends the last answer, neither in the template nor in the tokenizer")
         owner = {character: i for i, own in enumerate(keys) for character in own}
         segments = build(sight, slots, spans, owner, self.vocabulary.eos)
         ends = tuple(dict.fromkeys(s.end_token for s in spans if s.end_token))
@@ -289,6 +295,11 @@ def _explains(explanation: _Explanation | RowFault, real: str) -> bool:
         return False
     layout, texts = explanation
     return filled(layout.literals, layout.slots, texts) == real
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of them, the longest first."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
 def _pieces(conversation: Conversation, layout: Layout, texts: Mapping[str, str], *, train_on: TrainOn) -> list[Piece]:

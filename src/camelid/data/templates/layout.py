@@ -64,8 +64,11 @@ def answer_spans(sight: Sight, answers: Sequence[int], keys: Sequence[str], call
     `keys[i]` holds the slot characters of message i; `calls` the messages with tool calls. Raises RowFault.
     """
     spans: list[Span] = []
+    places: dict[str, list[int]] = {}
+    for match in SLOT_PATTERN.finditer(sight.skeleton):
+        places.setdefault(match.group(), []).append(match.start())
     for order, turn in enumerate(answers):
-        own = [i for i, c in enumerate(sight.skeleton) if c in keys[turn]]
+        own = sorted(i for key in keys[turn] for i in places.get(key, ()))
         start = _start(sight, turn, own)
         if sight.blocks is not None:
             block = _block(sight.blocks, own, order, len(answers))
@@ -84,9 +87,8 @@ def _start(sight: Sight, turn: int, own: list[int]) -> int | None:
     prompt = sight.before(turn, True)
     first = own[0] if own else None
     if prompt is not None and sight.skeleton.startswith(prompt):
+        # Where there is no generation prompt, the header is no part of what the template says before an answer.
         start = len(prompt)
-        if first is not None and sight.before(turn, False) == prompt:
-            return start + len(unprompted_header(sight.skeleton[start:first]))
         return start + len(sight.header) if sight.skeleton.startswith(sight.header, start) else start
     if first is None:
         return None
@@ -145,7 +147,7 @@ def build(
     """Cut the skeleton at slots, spans and turn borders.
 
     `owner` maps slot characters to messages. A last answer that the template ends with no control token gets `eos`
-    after it: without one the model would never learn to stop.
+    after it: without one the model would never learn to stop. Raises RowFault where there is none.
     """
     text = sight.skeleton
     borders = _turn_borders(text, spans, owner)
@@ -166,7 +168,8 @@ def build(
         turn = span.turn if span else next((t for b, t in reversed(borders) if b <= left), -1)
         segments.append(Segment("" if slot else text[left:right], slot, turn, span is not None))
     if wants_eos and last is not None:
-        assert eos is not None
+        if eos is None:
+            raise RowFault("no token ends the last answer, neither in the template nor in the tokenizer")
         segments.append(Segment(eos, None, last.turn, True))
     return tuple(segments)
 

@@ -7,7 +7,8 @@ control tokens where the vocabulary has them) and need only the tokenizer's eos,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from camelid.data.templates.formats import FORMATS, TOLD_BY_TOKENS
 from camelid.data.templates.jinja import JinjaTemplate
@@ -18,19 +19,31 @@ DEFAULT = "alpaca"  # for a base without template and without control tokens of 
 
 
 def template_for(
-    name: str, vocabulary: Vocabulary, *, now: str | None = None, announce: Callable[[str], None] | None = None
+    name: str,
+    vocabulary: Vocabulary,
+    *,
+    now: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> JinjaTemplate:
     """The template of that name. `auto`: the tokenizer's own chat template; where it has none, the format that its
     control tokens speak for, else alpaca; said through `announce`.
 
     now: the ISO time that a foreign template may ask for, so that a resumed run renders as it began.
+    variables: more that the tokenizer's own template may ask for, such as {"enable_thinking": False}.
     Raises UserError for an unknown name or an unfit vocabulary.
     """
     say = announce or (lambda line: None)
     if name != "auto":
         return named_template(name, vocabulary)
     if vocabulary.chat_template is not None:
-        return JinjaTemplate(vocabulary.chat_template, vocabulary, tool_source=vocabulary.tool_template, now=now)
+        return JinjaTemplate(
+            vocabulary.chat_template,
+            vocabulary,
+            tool_source=vocabulary.tool_template,
+            now=now,
+            variables=variables or {},
+        )
     for told in TOLD_BY_TOKENS:
         if all(token in vocabulary.control for token in FORMATS[told].needs):
             say(f"template: the base has no chat template of its own; its control tokens are those of {told}")
