@@ -1,0 +1,220 @@
+"""The program as a user meets it: exit codes, one-line faults, and what each verb leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from tiny import chat_rows, tiny_base
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from camelid.cli.main import app
+from camelid.train.checkpoint import list_checkpoints
+
+
+def _camelid(*arguments: str | Path) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of the program, run in this process."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _recipe(folder: Path, **fields: object) -> Path:
+    values = {
+        "base": str(tiny_base()),
+        "data": str(chat_rows(folder / "rows.jsonl")),
+        "dtype": "float32",
+        "max_steps": 3,
+        "per_device_train_batch_size": 6,
+        "learning_rate": 1e-2,
+        "max_length": 128,
+        "output_dir": str(folder / "run"),
+        **fields,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def test_train_then_chat(tmp_path: Path) -> None:
+    code, out, err = _camelid("train", _recipe(tmp_path, eval_fraction=0.2, eval_steps=1), "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["rows"] == {"read": 24, "kept": 24, "rejected": 0}
+    assert (summary["steps"], summary["stopped"]) == (3, "done")
+    assert summary["computed_tokens"] < summary["useful_tokens"]
+    assert "24 read = 24 kept + 0 rejected" in err
+    run = tmp_path / "run"
+    for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "rejected.jsonl", "report.html", "final"):
+        assert (run / name).exists(), name
+    code, out, err = _camelid("chat", run, "--prompt", "你好", "--max-new-tokens", "5", "--json")
+    assert code == 0, err
+    assert json.loads(out)["completion_tokens"] <= 5
+    code, out, err = _camelid("chat", run, "--prompt", "Sort 3, 1", "--max-new-tokens", "4", "--compare")
+    assert code == 0, err
+    assert out.startswith("base:")
+    assert "tuned:" in out
+
+
+def test_final_loads_with_plain_peft_and_transformers(tmp_path: Path) -> None:
+    """Shows 10: equal logits through PEFT and transformers alone."""
+    ids = torch.tensor([[3, 9, 27, 81]])
+    for method in ("lora", "full"):
+        folder = tmp_path / method
+        folder.mkdir()
+        code, _, err = _camelid("train", _recipe(folder, method=method))
+        assert code == 0, err
+        code, ours, err = _camelid("chat", folder / "run", "--prompt", "hello", "--max-new-tokens", "8")
+        assert code == 0, err
+        final = folder / "run" / "final"
+        if method == "lora":
+            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base()), str(final))
+        else:
+            model = AutoModelForCausalLM.from_pretrained(final)
+        base = AutoModelForCausalLM.from_pretrained(tiny_base())
+        with torch.no_grad():
+            assert (model(input_ids=ids).logits - base(input_ids=ids).logits).abs().max() > 1e-3
+        assert ours.strip() or ours == "\n"
+
+
+FAULTS = {
+    "missing recipe": (["train", "nowhere.yaml"], "no such recipe"),
+    "unknown key": (["train", "RECIPE", "learning_rat=1"], "did you mean 'learning_rate'"),
+    "wrong template": (["train", "RECIPE", "template=alpacca"], "alpaca"),
+    "missing data": (["train", "RECIPE", "data=nowhere.jsonl"], "nowhere.jsonl"),
+    "missing base": (["train", "RECIPE", "base=smolm2"], "smollm2"),
+    "empty data": (["train", "RECIPE", "data=EMPTY"], "empty"),
+    "too many rejected": (["train", "RECIPE", "data=BAD"], "max_rejected"),
+    "base without an end token": (["train", "RECIPE", "base=NOEND"], "end token"),
+    "cut GGUF": (["train", "RECIPE", "base=CUT"], "cut"),
+    "licence not accepted": (["train", "RECIPE", "base=gemma3-270m"], "accept_license=gemma"),
+    "no model to chat with": (["chat", "nowhere/model"], "nowhere/model"),
+    "nothing to compare": (["chat", "BASE", "--compare", "--prompt", "x"], "--compare"),
+    "too long a prompt": (["chat", "BASE", "--prompt", "x", "--max-new-tokens", "9999"], "context is 4096"),
+    "no run to verify": (["verify", "nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda c: c.replace(" ", "-"))
+def test_faults_of_the_user_are_exit_2_and_one_line(case: str, tmp_path: Path) -> None:
+    arguments, expected = FAULTS[case]
+    (tmp_path / "empty.jsonl").write_text("")
+    rows = [{"instruction": "x", "output": "y" if i % 2 else ""} for i in range(10)]
+    (tmp_path / "bad.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    no_end = tmp_path / "no_end"
+    shutil.copytree(tiny_base(), no_end)
+    config = json.loads((no_end / "tokenizer_config.json").read_text())
+    del config["eos_token"]
+    (no_end / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + (9).to_bytes(8, "little"))
+    named = {
+        "RECIPE": _recipe(tmp_path),
+        "data=EMPTY": f"data={tmp_path / 'empty.jsonl'}",
+        "data=BAD": f"data={tmp_path / 'bad.jsonl'}",
+        "base=NOEND": f"base={no_end}",
+        "base=CUT": f"base={tmp_path / 'cut.gguf'}",
+        "BASE": tiny_base(),
+    }
+    code, out, err = _camelid(*(named.get(a, a) for a in arguments))
+    faults = [line for line in err.splitlines() if line.startswith("camelid: ")]
+    assert code == 2, err
+    assert len(faults) == 1
+    assert err.splitlines()[-1] == faults[0]
+    assert expected in faults[0]
+    assert "Traceback" not in err + out
+
+
+def test_a_fault_of_ours_is_exit_1_and_debug_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import camelid.cli.train as module
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(module, "train_loop", broken)
+    code, _, err = _camelid("train", _recipe(tmp_path))
+    assert code == 1
+    assert "a fault of ours: ZeroDivisionError: a bug" in err
+    shutil.rmtree(tmp_path / "run")
+    result = CliRunner().invoke(app, ["train", str(_recipe(tmp_path)), "--debug"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_inspect_counts_what_is_trained(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    recipe = _recipe(tmp_path)
+    code, out, err = _camelid("inspect", recipe, "--html", page, "--json")
+    assert code == 0, err
+    (counts,) = json.loads(out)["steps"]
+    assert counts["examples"] == 6
+    assert counts["trained_tokens"] + counts["context_tokens"] == counts["computed_tokens"] < counts["useful_tokens"]
+    text = page.read_text(encoding="utf-8")
+    assert 'class="trained"' in text
+    assert "&lt;|im_end|&gt;" in text, "control tokens are shown, escaped"
+    code, out, _ = _camelid("inspect", recipe)
+    assert code == 0
+    assert "shared" in out
+
+
+def test_verify_passes_and_finds_a_planted_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = _recipe(tmp_path)
+    code, out, err = _camelid("verify", recipe, "--rows", "8", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    names = {check["name"] for check in result["checks"]}
+    assert names >= {
+        "render parity",
+        "tree = separate",
+        "resumed = uninterrupted",
+        "saved = trained",
+        "merged = unmerged",
+    }
+    from camelid.model import attend
+
+    monkeypatch.setattr(attend, "_merge", lambda intervals: intervals[-1:])  # a branch forgets its ancestors
+    code, out, err = _camelid("verify", recipe, "--rows", "8")
+    assert code == 2 or "separate rows" in err
+
+
+def test_schema_doctor_version_and_help() -> None:
+    code, out, _ = _camelid("schema")
+    assert code == 0
+    assert "learning_rate" in json.loads(out)["properties"]
+    code, out, _ = _camelid("doctor", "--json")
+    assert code == 0
+    assert {"camelid", "packages", "hardware", "bases"} <= json.loads(out).keys()
+    code, out, _ = _camelid("--version")
+    assert (code, out.split()[0]) == (0, "camelid")
+    code, out, _ = _camelid("--help")
+    assert code == 0
+    assert all(verb in out for verb in ("quickstart", "train", "inspect", "verify", "chat", "schema", "doctor"))
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_exits_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, expected: int
+) -> None:
+    recipe = _recipe(tmp_path, max_steps=4000, save_steps=1000)
+    command = [sys.executable, "-m", "camelid.cli.main", "train", str(recipe)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size > 500):
+        assert time.monotonic() < deadline, "the run does not start"
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == expected, err
+    assert "saved after step" in err
+    assert list_checkpoints(tmp_path / "run" / "checkpoints")
