@@ -99,7 +99,9 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
 def round_ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
     """About `count` round numbers that span [low, high]; the first and last lie at or inside its ends, or just beyond
     where there would be fewer than two."""
-    span = (high - low) or abs(high) or 1.0
+    most = max(abs(low), abs(high))
+    # Values equal but for rounding have no span that could be ticked: show them amid their own size.
+    span = high - low if high - low > 1e-9 * most else most or 1.0
     wanted = span / max(count - 1, 1)
     power = 10 ** math.floor(math.log10(wanted))
     step = min((factor * power for factor in (1, 2, 2.5, 5, 10)), key=lambda step: abs(math.log(step / wanted)))
@@ -108,7 +110,7 @@ def round_ticks(low: float, high: float, count: int, *, whole: bool = False) -> 
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if last - first < 1:
         first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def _is_finite(point: Point) -> bool:

@@ -136,8 +136,8 @@ class Progress:
             self._ends = deque([(end + away, useful, computed) for end, useful, computed in self._ends], _WINDOW + 1)
 
     def note(self, text: str) -> None:
-        """One line of text beside the bar; any characters, no markup."""
-        self._view.note(" ".join(text.split()))
+        """One line of text beside the bar; no markup, and no control character (a row of data could hold any)."""
+        self._view.note("".join(letter for letter in " ".join(text.split()) if letter.isprintable()))
 
     def close(self) -> None:
         self._view.close()
