@@ -25,7 +25,7 @@ def tile_parts(facts: RunFacts, retention: Retention | None, cost: Cost | None) 
     if retention and retention.skills:
         before, after = _pooled([s.before for s in retention.skills]), _pooled([s.after for s in retention.skills])
         was = WORDS["tile_was"].filled(before=percent(before.value))
-        tiles.append(_tile(percent(after.value), "tile_skill", was, "skill"))
+        tiles.append(_tile(percent(after.value), "tile_skill", was, "learnt"))
     if retention and retention.kept:
         kept = retention.kept
         detail = WORDS["tile_of"].filled(right=kept.right, total=kept.total)
