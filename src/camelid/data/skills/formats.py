@@ -47,12 +47,10 @@ def _time(draw: Draw) -> Task:
 
 
 def _phone(draw: Draw) -> Task:
-    """13812345678 -> 138-1234-5678 (zh), 4155550132 -> 415-555-0132 (en)."""
-    first = draw.words(f"1{draw.chance.randint(3, 9)}", str(draw.chance.randint(2, 9)))
+    """Eleven digits as 3-4-4: 13812345678 -> 138-1234-5678 (China), 02079460958 -> 020-7946-0958 (Britain)."""
+    first = draw.words(f"1{draw.chance.randint(3, 9)}", "0" + str(draw.chance.choice((1, 2))))
     digits = first + draw.make(lambda: "".join(str(draw.chance.randint(0, 9)) for _ in range(9)))
-    end_of_second = draw.words(7, 6)
-    formatted = f"{digits[:3]}-{digits[3:end_of_second]}-{digits[end_of_second:]}"
-    return Task(draw.phrase("phone", digits=digits), formatted)
+    return Task(draw.phrase("phone", digits=digits), f"{digits[:3]}-{digits[3:7]}-{digits[7:]}")
 
 
 def _units(draw: Draw) -> Task:
