@@ -41,7 +41,7 @@ def test_overrides_reach_nested_fields_and_scientific_numbers(tmp_path: Path) ->
         (["data=[{path: a, wait: 1}]"], "unknown key 'data"),
         (["method=freeze"], "freeze.trainable"),
         (["method=full", "kl_to_base=1"], "kl_to_base needs method lora"),
-        (["method=full", "data=[{path: a, distil: true}]"], "distil needs method lora"),
+        (["method=full", "data=[{path: a, distil: 1}]"], "distil needs method lora"),
         (["from_scratch=true"], "method=full"),
         (["max_tokens_per_row=5"], "max_tokens_per_row=5 is below max_length=1024"),
         (["eval_steps=5"], "need eval_data or eval_fraction"),

@@ -43,10 +43,10 @@ class SourceSpec(_Section):
     sample: PositiveInt | None = Field(None, description="keep this many rows, chosen by the seed")
     split: str | None = Field(None, description="split of a hub data set or directory, for example train")
     name: str | None = Field(None, description="configuration of a hub data set, or entry of a dataset_info.json")
-    distil: bool = Field(
-        False,
-        description="learn the base's own distribution on this source (KL to the base), not its text: replay against "
-        "forgetting; needs method lora",
+    distil: NonNegativeFloat = Field(
+        0.0,
+        description="above 0: learn the base's own distribution on this source (KL to the base, with this weight) at "
+        "every token, not its text: replay against forgetting; needs method lora",
     )
 
 

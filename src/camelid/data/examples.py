@@ -7,7 +7,7 @@ renders in the order in which the first epoch asks. What a record teaches under 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -85,10 +85,10 @@ class Examples:
         order: Sequence[int] | np.ndarray,
         *,
         reject: Callable[[Rejection], None],
-        distil: Collection[int] = (),
+        distil: Mapping[int, float] | None = None,
     ) -> None:
-        """`order`: rows in the order in which they will be asked for; `distil`: rows to learn the base's words of."""
-        self._distil = frozenset(distil)
+        """`order`: rows in the order in which they will be asked for; `distil`: weight of the rows to distil."""
+        self._distil = dict(distil or {})
         self.origins = [record.origin for record in records]
         self._records: list[Record | None] = list(records)
         self._renderer, self._reject = renderer, reject
@@ -167,7 +167,7 @@ class Examples:
         if row not in self._distil:
             return Example(part.ids, part.trained.astype(np.float32), row, part.cut)
         # The base has a distribution at every token, the prompt's included: each of them holds the model in place.
-        weight = np.ones(len(part.ids), np.float32)
+        weight = np.full(len(part.ids), self._distil[row], np.float32)
         weight[0] = 0
         return Example(part.ids, weight, row, part.cut, distil=True)
 

@@ -117,7 +117,7 @@ def prepare_data(
     elif recipe.eval_fraction:
         kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
         held = [records[i] for i in held_rows]
-        distil = {i for i, row in enumerate(kept_rows.tolist()) if row in distil}
+        distil = {i: distil[row] for i, row in enumerate(kept_rows.tolist()) if row in distil}
         records = [records[i] for i in kept_rows]
     if not records:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
@@ -167,16 +167,16 @@ def make_renderer(
     return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
 
 
-def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], set[int]]:
-    """The rows of all sources, and which of them only hold the base's own words."""
+def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], dict[int, float]]:
+    """The rows of all sources, and the weight of those that are distilled."""
     sources = [recipe.data] if isinstance(recipe.data, str) else recipe.data
     records: list[Record] = []
-    distil: set[int] = set()
+    distil: dict[int, float] = {}
     for source in sources:
         start = len(records)
         records += read_records(_sources([source]), seed=recipe.seed, ledger=ledger, announce=say)
         if isinstance(source, SourceSpec) and source.distil:
-            distil.update(range(start, len(records)))
+            distil.update(dict.fromkeys(range(start, len(records)), source.distil))
     return records, distil
 
 
