@@ -160,7 +160,7 @@ class Recipe(_Section):
         "tree", description="tree: share every common prefix; separate: one padded row per example"
     )
     max_tokens_per_row: PositiveInt | None = Field(
-        None, description="tokens computed at once; memory, not the result, depends on it; none: 2048 or max_length"
+        None, description="tokens computed at once; memory, not the result, depends on it; none: 1024 or max_length"
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: measured at start (a 0.2 s matrix product in each)"
@@ -188,7 +188,7 @@ class Recipe(_Section):
     @property
     def row_tokens(self) -> int:
         """The row budget in force."""
-        return self.max_tokens_per_row or max(2048, self.max_length)
+        return self.max_tokens_per_row or max(1024, self.max_length)
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

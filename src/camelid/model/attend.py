@@ -141,10 +141,12 @@ class TreeAttention(torch.autograd.Function):
         lse = torch.empty(K, G, N, dtype=torch.float32, device=q_KGND.device)
         for block in blocks:
             q, k = _queries(q_KGND, block), _gather(k_KND, block)
-            scores = _scores(q, k, block, G, scale)
-            block_lse = torch.logsumexp(scores.float(), -1)
-            lse[:, :, block.start : block.stop] = block_lse.view(K, G, -1)
-            probs = torch.exp(scores.float().sub_(block_lse[..., None])).to(q.dtype)
+            scores = _scores(q, k, block, G, scale).float()
+            largest = scores.amax(-1, keepdim=True)
+            probs = scores.sub_(largest).exp_()  # one pass each, in place: logsumexp would make them twice
+            total = probs.sum(-1, keepdim=True)
+            lse[:, :, block.start : block.stop] = (largest + total.log()).view(K, G, -1)
+            probs = probs.div_(total).to(q.dtype)
             out = torch.bmm(probs, _gather(v_KND, block))
             out_NKGD[block.start : block.stop] = out.view(K, G, -1, D).permute(2, 0, 1, 3)
         ctx.save_for_backward(q_KGND, k_KND, v_KND, out_NKGD, lse)

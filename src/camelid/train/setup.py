@@ -22,6 +22,7 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.adapters import Trainable, add_lora, freeze_all_but, train_in_full
+from camelid.model.fused import fuse
 from camelid.model.layout import check_head, choose_layout
 from camelid.model.load import Loaded, Source, load_model, load_vocabulary, resolve
 from camelid.model.precision import measure_compute_dtype
@@ -212,6 +213,7 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
         announce=say,
     )
     model: nn.Module = nn.Module.to(loaded.model, world.device)
+    fuse(model)
     layout, reason = choose_layout(model, recipe.layout)
     say(f"layout: {layout} ({reason})")
     trainable = make_trainable(recipe, model)
