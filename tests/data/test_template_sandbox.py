@@ -137,7 +137,7 @@ def test_an_endless_template_is_killed(child: RenderProcess) -> None:
         "{{ 'x' * 3000000 }}",
         "{% for a in range(99999) %}{{ 'x' * 100 }}{% endfor %}",
         "{{ 'x' * 99999999999 }}",
-        "{{ ('a' * 100000).replace('a', 'a' * 100000) }}",
+        "{{ ('a' * 60000).replace('a', 'a' * 30000) | length }}",
         "{{ [0] * 9999999999 }}",
         "{{ range(999999999) | list }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
