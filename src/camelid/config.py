@@ -45,8 +45,8 @@ class SourceSpec(_Section):
     name: str | None = Field(None, description="configuration of a hub data set, or entry of a dataset_info.json")
     distil: NonNegativeFloat = Field(
         0.0,
-        description="above 0: learn the base's own distribution on this source (KL to the base, with this weight) at "
-        "every token, not its text: replay against forgetting; needs method lora",
+        description="above 0: learn the base's own distribution on this source (KL to the base, with this weight), not "
+        "its text: replay against forgetting; needs method lora",
     )
 
 

@@ -164,12 +164,8 @@ class Examples:
         return [made[row] for row in rows]
 
     def _example(self, part: Rendered, row: int) -> Example:
-        if row not in self._distil:
-            return Example(part.ids, part.trained.astype(np.float32), row, part.cut)
-        # The base has a distribution at every token, the prompt's included: each of them holds the model in place.
-        weight = np.full(len(part.ids), self._distil[row], np.float32)
-        weight[0] = 0
-        return Example(part.ids, weight, row, part.cut, distil=True)
+        weight = part.trained.astype(np.float32) * np.float32(self._distil.get(row, 1.0))
+        return Example(part.ids, weight, row, part.cut, distil=row in self._distil)
 
 
 def flat_order(examples: Examples) -> list[Example]:

@@ -48,7 +48,7 @@ class StepSchedule:
 
 
 def hold_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held) indices, both ascending: a seeded share of the rows is held out, at least one if any is asked for."""
+    """(kept, held) indices, ascending: a seeded share of the rows is held out, at least one if any is asked for."""
     held = min(count - 1, max(1, round(count * fraction))) if fraction and count > 1 else 0
     chosen = np.sort(np.random.default_rng([seed, 0x0E7A1]).permutation(count)[:held])
     return np.setdiff1d(np.arange(count), chosen), chosen

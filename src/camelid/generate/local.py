@@ -84,7 +84,8 @@ class LocalGenerator:
     def score(self, examples: Sequence[Example]) -> list[float]:
         """Log-probability in nats of each example's weighted edges: sum of weight * log p."""
         totals = []
-        with torch.no_grad(), _attention(self.model, TREE_ATTENTION if self.layout == "tree" else ordinary_attention(self.model)):
+        attention = TREE_ATTENTION if self.layout == "tree" else ordinary_attention(self.model)
+        with torch.no_grad(), _attention(self.model, attention):
             for example in examples:
                 tree = build_tree([example.ids], [example.weight], share=False)
                 out = edge_output(self.model, tree, self.layout)

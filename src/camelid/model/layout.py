@@ -125,21 +125,38 @@ def _inputs(model: nn.Module, ids: Tensor, tree: TokenTree, noise_alpha: float) 
     return {"inputs_embeds": embeds + torch.empty_like(embeds).uniform_(-bound, bound)}
 
 
+@dataclass(frozen=True)
+class Edges:
+    """A tree's trained edges on the model's device: parents (M,) node indices, and by edge row, label and weight."""
+
+    parents: Tensor
+    row: Tensor
+    label: Tensor
+    weight: Tensor
+
+
+def trained_edges(tree: TokenTree, device: torch.device) -> Edges:
+    """The edges with a weight, sorted by parent, and their distinct parents."""
+    edges = tree.trained_edges()
+    parents, row = np.unique(tree.parent[edges], return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    return Edges(
+        torch.from_numpy(parents.astype(np.int64)).to(device),
+        torch.from_numpy(row[order].astype(np.int64)).to(device),
+        torch.from_numpy(tree.token[edges[order]].astype(np.int64)).to(device),
+        torch.from_numpy(tree.weight[edges[order]]).to(device),
+    )
+
+
 def edge_output(
     model: nn.Module, tree: TokenTree, layout: str, *, noise_alpha: float = 0.0, want_mean: bool = False
 ) -> EdgeOutput:
     """Log-probabilities of the tree's trained edges. A tree without any gives empty tensors."""
     hidden = hidden_states(model, tree, layout, noise_alpha=noise_alpha)
-    edges = tree.trained_edges()
-    parents, row = np.unique(tree.parent[edges], return_inverse=True)
-    order = np.argsort(row, kind="stable")
-    device = hidden.device
-    row_E = torch.from_numpy(row[order].astype(np.int64)).to(device)
-    label_E = torch.from_numpy(tree.token[edges[order]].astype(np.int64)).to(device)
-    weight_E = torch.from_numpy(tree.weight[edges[order]]).to(device)
-    rows = hidden.index_select(0, torch.from_numpy(parents.astype(np.int64)).to(device))
-    logp, mean = edge_logprobs(rows, head_of(model), row_E, label_E, want_mean=want_mean)
-    return EdgeOutput(logp, mean, weight_E, rows, row_E)
+    edges = trained_edges(tree, hidden.device)
+    rows = hidden.index_select(0, edges.parents)
+    logp, mean = edge_logprobs(rows, head_of(model), edges.row, edges.label, want_mean=want_mean)
+    return EdgeOutput(logp, mean, edges.weight, rows, edges.row)
 
 
 def check_head(model: nn.Module) -> float:

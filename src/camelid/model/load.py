@@ -12,7 +12,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from camelid.data.vocabulary import Vocabulary
 
-__all__ = ["Kind", "Loaded", "Source", "check_weights", "load_model", "load_vocabulary", "resolve"]
+__all__ = ["Kind", "Loaded", "Source", "check_weights", "load_model", "load_vocabulary", "resolve", "source_vocabulary"]
 
 # Larger than any model there is: beyond it a config is hostile or damaged, and building it would eat all memory.
 _LIMITS = {
@@ -73,23 +73,18 @@ def load_model(
     config = check_config(source.directory)
     if not from_scratch:
         check_weights(source.directory)
-    adapter_directory = source.adapter_directory
     if adapter is not None:
-        adapter_directory = resolve(adapter, accept_license=accept_license, announce=announce).adapter_directory
-        if adapter_directory is None:
+        found = resolve(adapter, accept_license=accept_license, announce=announce).adapter_directory
+        if found is None:
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(adapter))
-    vocabulary = load_vocabulary(_tokenizer_directory(source.directory, adapter_directory))
+        source = replace(source, adapter_directory=found)
+    vocabulary = source_vocabulary(source)
     model = _build(source.directory, config, _dtype(dtype, say), seed if from_scratch else None)
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(int(embeddings.weight.shape[0]), vocabulary, source, say)
-    if adapter_directory is not None:
-        model = _with_adapter(model, adapter_directory, trainable)
+    if source.adapter_directory is not None:
+        model = _with_adapter(model, source.adapter_directory, trainable)
     return Loaded(model.eval(), vocabulary, source)
-
-
-def _tokenizer_directory(base: Path, adapter: Path | None) -> Path:
-    """An adapter that brings its tokenizer was trained with it, and with the chat template beside it."""
-    return adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else base
 
 
 def load_vocabulary(directory: Path) -> Vocabulary:
@@ -97,6 +92,18 @@ def load_vocabulary(directory: Path) -> Vocabulary:
     from camelid.data.vocabulary import Vocabulary
 
     return Vocabulary.from_directory(directory)
+
+
+def source_vocabulary(source: Source) -> Vocabulary:
+    """The tokenizer of a source: an adapter's own, with the chat template it was trained in, where it brings one.
+
+    Generation still stops at every token that ends the base's texts. Raises `UserError`.
+    """
+    adapter = source.adapter_directory
+    if adapter is None or not (adapter / "tokenizer.json").is_file():
+        return load_vocabulary(source.directory)
+    own = load_vocabulary(adapter)
+    return replace(own, eos_ids=tuple(dict.fromkeys((*own.eos_ids, *_configured_ends(source.directory)))))
 
 
 def _dtype(wanted: str | torch.dtype, say: Callable[[str], None]) -> torch.dtype:
@@ -202,12 +209,12 @@ def check_vocabulary(rows: int, vocabulary: Vocabulary, source: Source, say: Cal
         )
 
 
-def _configured_ends(directory: Path) -> set[int]:
-    ends: set[int] = set()
+def _configured_ends(directory: Path) -> list[int]:
+    ends: list[int] = []
     for name in ("generation_config.json", "config.json"):
         value = read_json(directory / name).get("eos_token_id") if (directory / name).is_file() else None
-        ends |= {item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)}
-    return ends
+        ends += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
+    return list(dict.fromkeys(ends))
 
 
 def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: int | None) -> PreTrainedModel:
@@ -227,7 +234,12 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
     try:
         if seed is None:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                directory, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
+                directory,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
             )
             model, report = loaded
             missing = sorted(report["missing_keys"])
@@ -240,7 +252,8 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
             return model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=dtype)
+            described = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=False)
     except (ValueError, OSError, ImportError, RuntimeError, KeyError) as error:
         # What transformers raises for a config or weights that it cannot make sense of: the input's fault.
         lines = str(error).strip().splitlines() or [type(error).__name__]

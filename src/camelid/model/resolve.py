@@ -228,8 +228,11 @@ def _hub_mend(name: str) -> str:
 
 
 def _complete(directory: Path) -> bool:
-    """Whether a cached snapshot has its weights: a config alone may have been fetched by another program."""
-    return (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
+    """Whether a cached snapshot has all its weights: another program may have fetched only a part."""
+    index = directory / "model.safetensors.index.json"
+    shards = read_json(index).get("weight_map") if index.is_file() else None
+    names = set(shards.values()) if isinstance(shards, dict) else {"model.safetensors"}
+    return (directory / "config.json").is_file() and all((directory / str(name)).is_file() for name in names)
 
 
 def _from_modelscope(name: str, announce: Announce) -> Source:

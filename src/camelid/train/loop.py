@@ -20,12 +20,11 @@ from torch import nn
 from camelid.data.pack import Example, Row, pack_step, total_weight
 from camelid.errors import UserError
 from camelid.model.head import head_of, kl_to_base
-from camelid.model.layout import EdgeOutput, edge_output, hidden_states
+from camelid.model.layout import edge_output, hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
 from camelid.train.checkpoint import Checkpoint, save_checkpoint
 from camelid.train.interrupt import Interrupts
-from camelid.train.objectives import row_weight
 from camelid.train.optim import set_learning_rate
 from camelid.train.setup import Setup
 from camelid.train.state import restore_tensors, seed_step, state_tensors
@@ -211,33 +210,34 @@ def train(
 
 
 def row_loss(setup: Setup, row: Row) -> torch.Tensor:
-    """Summed loss of one row, before the division by the step's weight: KL to the base for replayed rows."""
+    """Summed loss of one row, before the division by the step's weight: KL to the base for a distilled row."""
     recipe, lm = setup.recipe, setup.trainable.lm
+    noise = recipe.neftune_noise_alpha
     with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
-        out = edge_output(
-            lm,
-            row.tree,
-            setup.layout,
-            noise_alpha=recipe.neftune_noise_alpha,
-            want_mean=recipe.label_smoothing_factor > 0,
-        )
         if row.distil:
-            return _kl(setup, row, out)
+            edges = trained_edges(row.tree, setup.world.device)
+            hidden = hidden_states(lm, row.tree, setup.layout, noise_alpha=noise).index_select(0, edges.parents)
+            return _kl(setup, row, hidden, edges.row, edges.weight)
+        smooth = recipe.label_smoothing_factor > 0
+        out = edge_output(lm, row.tree, setup.layout, noise_alpha=noise, want_mean=smooth)
         loss = setup.objective(out)
         if recipe.kl_to_base:
-            loss = loss + recipe.kl_to_base * _kl(setup, row, out)
+            loss = loss + recipe.kl_to_base * _kl(setup, row, out.hidden, out.row, out.weight)
     return loss
 
 
-def _kl(setup: Setup, row: Row, out: EdgeOutput) -> torch.Tensor:
-    """Summed KL(base || model) over the row's trained edges; the base is the model with its adapter switched off."""
-    peft = setup.trainable.peft
+def _kl(setup: Setup, row: Row, hidden: torch.Tensor, owner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Summed KL(base || model) over the row's trained edges; the base is the model with its adapter switched off.
+
+    hidden: (M, D) of the edges' parents; owner, weight: (E,) each edge's row of `hidden`, and its weight
+    """
+    peft, lm = setup.trainable.peft, setup.trainable.lm
     assert peft is not None, "the recipe's validation asks for a LoRA adapter"
     with torch.no_grad(), peft.disable_adapter():
-        hidden = hidden_states(setup.trainable.lm, row.tree, setup.layout)
-    parents = torch.from_numpy(row.tree.parent[row.tree.trained_edges()].astype("int64")).unique()
-    kl = kl_to_base(out.hidden, hidden.index_select(0, parents.to(hidden.device)), head_of(setup.trainable.lm))
-    return (kl * row_weight(out)).sum()
+        base = hidden_states(lm, row.tree, setup.layout)
+    parents = trained_edges(row.tree, base.device).parents
+    kl = kl_to_base(hidden, base.index_select(0, parents), head_of(lm))
+    return (kl * torch.zeros_like(kl).index_add_(0, owner, weight)).sum()
 
 
 @torch.no_grad()

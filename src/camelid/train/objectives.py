@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from camelid.config import Recipe
@@ -36,9 +35,3 @@ def objective_of(recipe: Recipe) -> Objective:
     if recipe.label_smoothing_factor:
         return smoothed_nll(recipe.label_smoothing_factor)
     return weighted_nll
-
-
-def row_weight(out: EdgeOutput) -> Tensor:
-    """(M,) summed weight of the edges that leave each parent: how much a per-parent term (KL) counts."""
-    total = torch.zeros(len(out.hidden), dtype=out.weight.dtype, device=out.weight.device)
-    return total.index_add_(0, out.row, out.weight)
