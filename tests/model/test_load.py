@@ -211,8 +211,22 @@ def test_an_adapter_is_applied_in_either_place(base: Path, tmp_path: Path) -> No
     assert (logits(tuned) - logits(load_model(base, dtype="float32").model)).abs().max() > 1e-4
     assert not any(parameter.requires_grad for parameter in tuned.parameters())
     assert any(parameter.requires_grad for parameter in beside.parameters())
+    assert load_model(base, dtype="float32", adapter=folder).source.adapter_directory == folder
     with pytest.raises(UserError, match="this is no adapter"):
         load_model(base, dtype="float32", adapter=base)
+
+
+def test_an_adapters_own_tokenizer_and_template_come_first(base: Path, tmp_path: Path) -> None:
+    """Trained in one template, it is to be spoken to in the same; the base's own ends still stop it."""
+    folder = adapter(base, tmp_path / "tuned")
+    edit(base / "config.json", eos_token_id=[2, 1])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base / name, folder)
+    (folder / "chat_template.jinja").write_text("its own")
+    vocabulary = load_model(folder, dtype="float32").vocabulary
+    assert vocabulary.chat_template == "its own"
+    assert vocabulary.eos_ids == (2, 1)
+    assert load_model(base, dtype="float32").vocabulary.chat_template != "its own"
 
 
 def test_an_adapter_of_another_model_is_refused(base: Path, tmp_path: Path) -> None:
