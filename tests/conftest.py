@@ -25,7 +25,7 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Exhaustive variants run only when asked for: `pytest -m slow` or `-m ""`."""
+    """Exhaustive variants run only when asked for: `pytest -m slow`, or by the name of the test."""
     if config.option.markexpr or any("::" in str(a) for a in config.args):
         return
     for item in items:

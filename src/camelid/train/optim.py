@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, all from torch; what is ours is only the choice by recipe."""
+"""Optimisers and learning-rate schedules: torch's own, but for Muon (train/muon.py says why)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from camelid.config import Recipe
+from camelid.train.muon import Muon
 
 
 def make_optimizers(recipe: Recipe, parameters: Mapping[str, nn.Parameter], *, embeddings: set[str]) -> list[Optimizer]:
@@ -26,12 +27,7 @@ def make_optimizers(recipe: Recipe, parameters: Mapping[str, nn.Parameter], *, e
         rest = [p for name, p in parameters.items() if p.ndim != 2 or name in embeddings]
         made: list[Optimizer] = []
         if hidden:
-            # the adjusted rate matches AdamW's root-mean-square update, so one learning_rate serves both
-            made.append(
-                torch.optim.Muon(
-                    hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            made.append(Muon(hidden, recipe.learning_rate, weight_decay=recipe.weight_decay))
         if rest:
             made.append(torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=betas, weight_decay=0.0))
         return made
