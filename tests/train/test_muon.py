@@ -8,12 +8,12 @@ import torch
 from camelid.train.muon import Muon, orthogonalised
 
 
-@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (32, 32)])
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20)])
 def test_singular_values_end_near_one(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(3, *shape)
     values = torch.linalg.svdvals(orthogonalised(matrices))
-    assert 0.5 < float(values.min())
+    assert float(values.min()) > 0.5
     assert float(values.max()) < 1.3
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     cosine = (orthogonalised(matrices) * (left @ right)).sum((1, 2)) / min(shape)
