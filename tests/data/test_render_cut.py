@@ -180,6 +180,14 @@ def test_a_question_that_is_too_long_is_left_out_and_counted() -> None:
     assert "stand before the first answer" in rejected[0].reason
 
 
+def test_a_question_without_answer_at_the_end_is_counted() -> None:
+    talk = Conversation((Message("user", "a"), Message("assistant", "b"), Message("user", "c " * 50)), HERE)
+    (part,) = renderer("chatml_default_system", 60, "all", "split").render(talk)
+    assert part.dropped == (2,)
+    assert part.cut > 100
+    assert TINY.decode(part.ids).endswith("b<|im_end|>\n")
+
+
 def test_split_under_train_on_last_is_left() -> None:
     messages = tuple(Message("assistant" if i % 2 else "user", f"m{i} " + "x " * 20) for i in range(8))
     talk = Conversation(messages, HERE)

@@ -152,6 +152,13 @@ def test_nothing_large_comes_out_and_the_next_row_is_served(child: RenderProcess
     assert rendered(child, "{{ x }}", x="next") == {"text": "next"}
 
 
+def test_memory_is_limited_too() -> None:
+    process = RenderProcess(seconds=30)
+    reply = rendered(process, "{{ ('a' * 1500000000) | length }}")
+    process.close()
+    assert reply == {"limit": "the chat template wanted too much memory"}
+
+
 def test_a_row_that_hangs_costs_its_own_row_only(child: RenderProcess) -> None:
     source = "{% if x == 2 %}" + LOOP + "{% endif %}{{ x }}"
     replies = child.render(source, [{"x": n} for n in range(5)])
