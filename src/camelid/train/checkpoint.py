@@ -25,7 +25,6 @@ import torch
 from camelid.errors import UserError
 from camelid.runs.durable import DiskFull, NotSaved, fsync_directory, make_directory, not_saved, write_all
 from camelid.runs.staging import clean_leftovers, remove_directory, staged_directory, stand_ins
-from camelid.train.rng import capture_rng, restore_rng
 from camelid.train.tensor_file import NotATensorFile, TensorFile, read_tensors
 
 __all__ = [
@@ -33,11 +32,9 @@ __all__ = [
     "DamagedCheckpoint",
     "DiskFull",
     "NotSaved",
-    "capture_rng",
     "latest_checkpoint",
     "list_checkpoints",
     "load_checkpoint",
-    "restore_rng",
     "save_checkpoint",
     "set_aside_after",
 ]
