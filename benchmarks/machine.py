@@ -66,13 +66,16 @@ def train_flops(shape: DecoderShape, counts: StepCounts, lora_r: int) -> float:
     """Floating-point operations that one LoRA training step needs, recomputation not counted.
 
     A frozen weight: forward and the gradient of its input, 4 a token. A LoRA weight: its own gradient too, 6 a token.
-    Attention: scores and values forward (4 * head_dim a pair and head), twice that backward. The frozen head: 4.
+    Attention: scores and values forward (4 * head_dim a pair and head), twice that backward. The frozen head: 4. The
+    first block's q, k, v have no gradient of their input to make. Equals torch's FlopCounterMode on a Llama with PEFT.
     """
-    frozen = shape.layers * sum(inputs * outputs for inputs, outputs in shape.linears())
-    lora = shape.layers * lora_r * sum(inputs + outputs for inputs, outputs in shape.linears())
+    linears = shape.linears()
+    frozen = shape.layers * sum(inputs * outputs for inputs, outputs in linears)
+    lora = shape.layers * lora_r * sum(inputs + outputs for inputs, outputs in linears)
+    needless = 2 * sum(inputs * (outputs + lora_r) for inputs, outputs in linears[:3])
     attention = 12 * shape.layers * shape.heads * shape.head_dim * counts.pairs
     head = 4 * shape.hidden * shape.vocabulary * counts.head
-    return float((4 * frozen + 6 * lora) * counts.computed + attention + head)
+    return float((4 * frozen + 6 * lora - needless) * counts.computed + attention + head)
 
 
 def cpu_name() -> str:

@@ -28,6 +28,7 @@ from peers.rows import MODELS, model_directory, sample_rows, write_rows
 from peers.settings import ALIASES, BY_NAME, CONTESTANTS, ROWS_A_STEP, TYPES, Contestant
 
 LORA_R = 8
+# LitGPT runs only shapes that it knows by name.
 LITGPT_NAMES = {"smollm2": "SmolLM2-135M-Instruct", "qwen3-0.6b-shape": "Qwen3-0.6B"}
 FAST_BFLOAT16 = 1.2  # bfloat16 counts as fast where its products beat float32's by this factor
 COUNTED = ("useful", "computed", "head", "pairs")
@@ -71,6 +72,8 @@ def main() -> None:
     home = work / options.model
     home.mkdir(parents=True, exist_ok=True)
     contestants = pick(options.peers)
+    if options.model not in LITGPT_NAMES:
+        contestants = [contestant for contestant in contestants if contestant.peer != "litgpt"]
     for peer in sorted({contestant.peer for contestant in contestants}):
         install(peer)
     if options.install_only:

@@ -34,7 +34,20 @@ QWEN3_SHAPE = {
     "eos_token_id": 2,
     "pad_token_id": 2,
 }
-MODELS = ("smollm2", "qwen3-0.6b-shape")
+TINY_SHAPE = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "vocab_size": 49_152,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+MODELS = ("smollm2", "qwen3-0.6b-shape", "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +116,20 @@ def smollm2_directory(target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def qwen3_directory(target: Path, tokenizer_from: Path, seed: int = 0) -> None:
-    """A model of the shape of Qwen3-0.6B with random weights; the tokenizer is SmolLM2's (its ids fit)."""
+def random_directory(name: str, target: Path, tokenizer_from: Path, seed: int = 0) -> None:
+    """A model of a known shape with random weights; the tokenizer is SmolLM2's (its ids fit).
+
+    `tiny` is no model to measure: it shows in seconds whether every contestant still runs.
+    """
     import torch
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(seed)
-    Qwen3ForCausalLM(Qwen3Config(**QWEN3_SHAPE)).save_pretrained(target)
+    if name == "tiny":
+        model = LlamaForCausalLM(LlamaConfig(**TINY_SHAPE))
+    else:
+        model = Qwen3ForCausalLM(Qwen3Config(**QWEN3_SHAPE))
+    model.save_pretrained(target)
     AutoTokenizer.from_pretrained(tokenizer_from).save_pretrained(target)
 
 
@@ -118,10 +138,10 @@ def model_directory(name: str, work: Path) -> Path:
     target = work / name / "hf"
     if (target / "model.safetensors").exists():
         return target
+    if name not in MODELS:
+        raise SystemExit(f"unknown model {name!r}: one of {', '.join(MODELS)}")
     if name == "smollm2":
         smollm2_directory(target)
-    elif name == "qwen3-0.6b-shape":
-        qwen3_directory(target, model_directory("smollm2", work))
     else:
-        raise SystemExit(f"unknown model {name!r}: one of {', '.join(MODELS)}")
+        random_directory(name, target, model_directory("smollm2", work))
     return target
