@@ -218,6 +218,15 @@ def test_a_message_overrules_train_on() -> None:
     assert [written(render, row, turn) for turn in range(6)] == ["one", "", "", "four<|im_end|>", "", "six<|im_end|>"]
 
 
+def test_the_header_of_a_question_is_its_own() -> None:
+    """Else a first question of one token, which the header's blank joins, would be nowhere."""
+    for template, preamble in (("vicuna", "questions. "), ("alpaca", "request.\n\n"), ("plain", "")):
+        render = renderer(template, "tiny")
+        (row,) = render.render(chat(["3", "4", "5", "6"]))
+        assert set(row.turns.tolist()) - {-1} == {0, 1, 2, 3}
+        assert render.vocabulary.decode(row.ids[row.turns == -1]).endswith(preamble)
+
+
 def test_every_token_has_a_turn_in_order() -> None:
     (row,) = renderer("zephyr_eos", "tiny").render(chat(["one", "two", "three", "four"], system="be brief"))
     assert (np.diff(row.turns) >= 0).all()

@@ -6,6 +6,7 @@ for each row, in a child process (`child.py`). The row is kept only if the fille
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ class JinjaTemplate:
     literals: str = field(init=False, default="")
     end_tokens: tuple[str, ...] = field(init=False, default=())
     _header: str = field(init=False, default="")  # of an answer, where the template has no generation prompt
+    _opening: str = field(init=False, default="")  # the header of a question, as it stands after an answer
     _skeletons: OrderedDict[tuple, str | None] = field(init=False, default_factory=OrderedDict, repr=False)
     _layouts: OrderedDict[tuple, Layout | RowFault] = field(init=False, default_factory=OrderedDict, repr=False)
 
@@ -95,10 +97,13 @@ class JinjaTemplate:
         for length in (3, 2):
             shape = self._shape(Conversation(talk[:length], Origin(self.name, 0)))
             try:
-                self.end_tokens = self._layout(shape, False).end_tokens
+                layout = self._layout(shape, False)
             except RowFault as failed:
                 fault = failed
                 continue
+            self.end_tokens = layout.end_tokens
+            header = itertools.takewhile(lambda s: s.slot is None, (s for s in layout.segments if s.turn == 2))
+            self._opening = "".join(segment.text for segment in header)
             self._header = self._missing_header(shape)
             self._layouts.clear()  # made before the header was known
             return None
@@ -266,7 +271,8 @@ class JinjaTemplate:
         calls = frozenset(i for i, m in enumerate(shape.messages) if "tool_calls" in m)
         spans = answer_spans(sight, answers, keys, calls)
         owner = {character: i for i, own in enumerate(keys) for character in own}
-        segments = build(sight, slots, spans, owner, self.vocabulary.eos)
+        asked = bool(slots) and shape.messages[owner.get(slots[0].key, 0)]["role"] == "user"
+        segments = build(sight, slots, spans, owner, self.vocabulary.eos, self._opening if asked else "")
         ends = tuple(dict.fromkeys(s.end_token for s in spans if s.end_token))
         return Layout(segments, ends, tuple(split(skeleton)[0]), tuple(slots), shortened)
 

@@ -142,15 +142,16 @@ def _end(sight: Sight, turn: int, start: int, after: int, has_calls: bool, last:
 
 
 def build(
-    sight: Sight, slots: Sequence[Slot], spans: Sequence[Span], owner: dict[str, int], eos: str | None
+    sight: Sight, slots: Sequence[Slot], spans: Sequence[Span], owner: dict[str, int], eos: str | None, opening: str
 ) -> tuple[Segment, ...]:
     """Cut the skeleton at slots, spans and turn borders.
 
-    `owner` maps slot characters to messages. A last answer that the template ends with no control token gets `eos`
-    after it: without one the model would never learn to stop. Raises RowFault where there is none.
+    `owner` maps slot characters to messages; `opening` is the header of the first of them, as far as it is known. A
+    last answer that the template ends with no control token gets `eos` after it: without one the model would never
+    learn to stop. Raises RowFault where there is none.
     """
     text = sight.skeleton
-    borders = _turn_borders(text, spans, owner)
+    borders = _turn_borders(text, spans, owner, opening)
     cuts = {0, len(text)} | {b for b, _ in borders} | {b for s in spans for b in (s.start, s.end)}
     for i, character in enumerate(text):
         if SLOT_PATTERN.match(character):
@@ -174,8 +175,8 @@ def build(
     return tuple(segments)
 
 
-def _turn_borders(text: str, spans: Sequence[Span], owner: dict[str, int]) -> list[tuple[int, int]]:
-    """(position, message that begins there), in order. Before the first slot stands the preamble (-1)."""
+def _turn_borders(text: str, spans: Sequence[Span], owner: dict[str, int], opening: str) -> list[tuple[int, int]]:
+    """(position, message that begins there), in order. Before the first message stands the preamble (-1)."""
     ends = "|".join(re.escape(t) for t in dict.fromkeys(s.end_token for s in spans if s.end_token))
     end_pattern = re.compile(f"(?:{ends})\\s*") if ends else None
     borders: list[tuple[int, int]] = []
@@ -183,7 +184,8 @@ def _turn_borders(text: str, spans: Sequence[Span], owner: dict[str, int]) -> li
     for match in SLOT_PATTERN.finditer(text):
         turn = owner.get(match.group(), borders[-1][1] if borders else -1)
         if not borders:
-            borders.append((match.start(), turn))
+            known = len(opening) if text[: match.start()].endswith(opening) else 0
+            borders.append((match.start() - known, turn))
         elif turn != borders[-1][1]:
             end = end_pattern.search(text, position, match.start()) if end_pattern else None
             borders.append((end.end() if end else position, turn))
