@@ -4,6 +4,12 @@
     .venv/bin/camelid train recipes/pretrain-nano.yaml          # -> runs/pretrain-nano, under 15 minutes on two cores
     .venv/bin/python benchmarks/make_nano.py pack runs/pretrain-nano    # -> src/camelid/assets/nano
 
+Whether a run repeats the loss curve of the card (its first 100 steps, to 1e-3; exit code 1 if not):
+
+    .venv/bin/camelid train recipes/pretrain-nano.yaml max_steps=100 decay_ratio=0 eval_steps=null \\
+        output_dir=runs/nano-100
+    .venv/bin/python benchmarks/make_nano.py check runs/nano-100
+
 `prepare` gives the same bytes on every machine: sources are read in a fixed order, and whether a document is held out
 hangs on the hash of its name. Nothing non-commercial goes in: Wikipedia (CC BY-SA), books in the public domain, and
 recipes of HowToCook (Unlicense). The corpus itself is never committed.
@@ -17,6 +23,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +63,8 @@ CONFIG = {
     "pad_token_id": 0,
     "use_cache": True,
 }
+
+CURVE_TOLERANCE = 1e-3
 
 HELD_OUT_ONE_IN = 40  # articles and recipes
 HELD_OUT_BOOKS = ("alice_s_adventures_in_wonderland", "the_wonderful_wizard_of_oz")
@@ -185,24 +194,48 @@ def pack(run: Path, assets: Path) -> None:
             print(f"| `{file.name}` | {file.stat().st_size:,} | `{sha256(file)}` |")
 
 
+def check(run: Path, card: str) -> float:
+    """Largest difference between the losses that the card lists, `| step | loss |`, and those of a run.
+
+    Raises KeyError for a step that the run has not logged.
+    """
+    lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+    losses = {row["step"]: row["loss"] for row in map(json.loads, lines) if "loss" in row}
+    listed = [(int(step), float(loss)) for step, loss in re.findall(r"^\| (\d+) \| (\d+\.\d+) \|$", card, re.MULTILINE)]
+    if not listed:
+        raise ValueError("the card lists no losses")
+    worst = 0.0
+    for step, loss in listed:
+        print(f"step {step:4}: card {loss:.4f}, run {losses[step]:.4f}")
+        worst = max(worst, abs(losses[step] - loss))
+    print(f"largest difference: {worst:.1e}")
+    return worst
+
+
 def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     shared = os.environ.get("CAMELID_SHARED_DATA", REPOSITORY.parent / "shared" / "data")
     verb = verbs.add_parser("prepare", help="corpus, tokenizer and configuration -> build/nano")
     verb.add_argument("shared", type=Path, nargs="?", default=Path(shared), help="the folder of shared data")
+    verb.add_argument("--folder", type=Path, default=WORK, help="where to write (the recipe reads build/nano)")
     verb = verbs.add_parser("pack", help="a finished run -> src/camelid/assets/nano")
+    verb.add_argument("run", type=Path)
+    verb = verbs.add_parser("check", help="does a run repeat the loss curve of the card?")
     verb.add_argument("run", type=Path)
     arguments = parser.parse_args()
     if arguments.verb == "prepare":
-        prepare(arguments.shared, WORK)
-    else:
+        prepare(arguments.shared, arguments.folder)
+    elif arguments.verb == "pack":
         pack(arguments.run, ASSETS)
+    else:
+        return 0 if check(arguments.run, (ASSETS / "README.md").read_text("utf-8")) <= CURVE_TOLERANCE else 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

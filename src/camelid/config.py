@@ -272,8 +272,9 @@ def _number(value: Any) -> Any:
 
 
 def _user_error(error: PydanticError, where: str) -> UserError:
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    # a value that may be several things has an error for each: the deepest is about what was meant
+    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
+    location = [str(part) for part in first["loc"] if part not in ("str", "SourceSpec") and "[" not in str(part)]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])

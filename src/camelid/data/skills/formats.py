@@ -31,21 +31,6 @@ def _date(draw: Draw) -> Task:
     return Task(draw.phrase("date", date=words), date.isoformat())
 
 
-def _time(draw: Draw) -> Task:
-    """Twelve hours -> twenty-four: 3:20 pm -> 15:20."""
-
-    def clock() -> str:
-        return f"{draw.chance.randint(8, 21):02}:{5 * draw.chance.randint(1, 11):02}"
-
-    time = draw.make(clock)
-    hour, minute = int(time[:2]), int(time[3:])
-    half = (hour - 1) % 12 + 1
-    words = draw.words(
-        f"{'上午' if hour < 12 else '下午'}{half}点{minute}分", f"{half}:{minute:02} {'am' if hour < 12 else 'pm'}"
-    )
-    return Task(draw.phrase("time", time=words), time)
-
-
 def _phone(draw: Draw) -> Task:
     """Eleven digits as 3-4-4: 13812345678 -> 138-1234-5678 (China), 02079460958 -> 020-7946-0958 (Britain)."""
     first = draw.words(f"1{draw.chance.randint(3, 9)}", "0" + str(draw.chance.choice((1, 2))))
@@ -95,10 +80,9 @@ def _reply(draw: Draw) -> Task:
 
 
 FAMILIES = (
-    Family("date", _date),
-    Family("time", _time),
+    Family("date", _date, share=1.2),
     Family("phone", _phone),
     Family("units", _units),
-    Family("numerals", _numerals),
-    Family("reply", _reply),
+    Family("numerals", _numerals, share=1.2),
+    Family("reply", _reply, share=0.7),
 )

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from camelid.data.records import Conversation, Message, Origin
-from camelid.data.skills import extraction, formats, identity, listing, numbers
+from camelid.data.skills import extraction, formats, identity, listing
 from camelid.data.skills.draw import LANGUAGES, SPLITS, Draw, Language, Split
 from camelid.data.skills.row import Family, SkillRow
 from camelid.errors import UserError
@@ -16,7 +16,6 @@ FAMILIES: tuple[Family, ...] = (
     *extraction.FAMILIES,
     *formats.FAMILIES,
     *listing.FAMILIES,
-    *numbers.FAMILIES,
 )
 ATTEMPTS = 20  # draws to find a prompt that is not there yet
 
