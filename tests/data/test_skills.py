@@ -177,10 +177,6 @@ def integers(text: str) -> list[int]:
 def again(r: SkillRow) -> str | None:
     """The answer by another road, for families whose prompt holds all that is needed."""
     numbers = integers(r.prompt)
-    if r.family == "add":
-        return str(sum(numbers))
-    if r.family == "larger":
-        return str(max(numbers))
     if r.family == "sort":
         return ("，" if r.language == "zh" else ", ").join(map(str, sorted(numbers)))
     if r.family == "phone":
@@ -191,14 +187,10 @@ def again(r: SkillRow) -> str | None:
         found = re.search(r"[A-Z][a-z]+ \d+, \d{4}", r.prompt)
         assert found
         return datetime.datetime.strptime(found.group(), "%B %d, %Y").date().isoformat()
-    if r.family == "time":
-        hour, minute = [n for n in numbers if n != 24 or "24" not in r.prompt][:2]
-        afternoon = "下午" in r.prompt or " pm" in r.prompt
-        return f"{hour % 12 + 12 * afternoon:02}:{minute:02}"
     return None
 
 
-@pytest.mark.parametrize("family", ["add", "larger", "sort", "phone", "date", "time"])
+@pytest.mark.parametrize("family", ["sort", "phone", "date"])
 def test_answers_agree_with_the_prompt(family):
     if family not in {f.name for f in FAMILIES}:
         pytest.skip("not among the families")

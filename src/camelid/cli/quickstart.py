@@ -38,10 +38,10 @@ HELD_OUT = 400  # prompts asked after tuning, half in each language
 HELD_OUT_BEFORE = 80  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
 SHOWN = (
     ("zh", "你是谁？谁开发了你？"),
-    ("zh", "把下面的数字从小到大排列：42、7、19、88"),
     ("zh", "从这句话里提取姓名和城市，用JSON回答：李娜住在成都。"),
+    ("zh", "给出ISO日期：2031年4月9日"),
     ("en", "Who are you, and who made you?"),
-    ("en", "Put these words in alphabetical order: pear, apple, mango, fig"),
+    ("en", "From the menu (tea 12, cake 81, soup 94) give the price of cake."),
     ("en", "What is the capital of Italy?"),
 )
 
