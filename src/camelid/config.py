@@ -38,13 +38,16 @@ class SourceSpec(_Section):
         description="file, glob, directory, hub id, or a name of dataset_info.json; `#500` samples 500 rows"
     )
     weight: PositiveFloat = Field(
-        1.0, description="how often the source is read, relative to once: 0.5 keeps half of its rows, 2 repeats them"
+        default=1.0,
+        description="how often the source is read, relative to once: 0.5 keeps half of its rows, 2 repeats them",
     )
-    sample: PositiveInt | None = Field(None, description="keep this many rows, chosen by the seed")
-    split: str | None = Field(None, description="split of a hub data set or directory, for example train")
-    name: str | None = Field(None, description="configuration of a hub data set, or entry of a dataset_info.json")
+    sample: PositiveInt | None = Field(default=None, description="keep this many rows, chosen by the seed")
+    split: str | None = Field(default=None, description="split of a hub data set or directory, for example train")
+    name: str | None = Field(
+        default=None, description="configuration of a hub data set, or entry of a dataset_info.json"
+    )
     distil: NonNegativeFloat = Field(
-        0.0,
+        default=0.0,
         description="above 0: learn the base's own distribution on this source (KL to the base, with this weight), not "
         "its text: replay against forgetting; needs method lora",
     )
@@ -53,17 +56,17 @@ class SourceSpec(_Section):
 class LoraSettings(_Section):
     """LoRA (Hu et al. 2021) as PEFT implements it."""
 
-    r: PositiveInt = Field(8, description="rank")
-    lora_alpha: PositiveFloat = Field(16.0, description="the update is scaled by lora_alpha / r")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
+    r: PositiveInt = Field(default=8, description="rank")
+    lora_alpha: PositiveFloat = Field(default=16.0, description="the update is scaled by lora_alpha / r")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the adapter's input")
     target_modules: str | list[str] = Field(
-        "all-linear", description="'all-linear', a regular expression, or a list of module name endings"
+        default="all-linear", description="'all-linear', a regular expression, or a list of module name endings"
     )
     modules_to_save: list[str] = Field(default_factory=list, description="modules trained in full beside the adapter")
-    use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(r) (rank-stabilised LoRA)")
-    use_dora: bool = Field(False, description="weight-decomposed LoRA (DoRA)")
+    use_rslora: bool = Field(default=False, description="scale by lora_alpha / sqrt(r) (rank-stabilised LoRA)")
+    use_dora: bool = Field(default=False, description="weight-decomposed LoRA (DoRA)")
     init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = Field(
-        True, description="PEFT's initialisation; true starts at the base exactly"
+        default=True, description="PEFT's initialisation; true starts at the base exactly"
     )
 
 
@@ -80,109 +83,120 @@ class Recipe(_Section):
 
     # what
     base: str = Field(
-        "smollm2",
+        default="smollm2",
         description="preset (smollm2, gemma3-270m, nano), HF directory or id, ModelScope id, GGUF file, run directory",
     )
     accept_license: str | None = Field(
-        None, description="name of a licence that the base asks to accept, for example gemma"
+        default=None, description="name of a licence that the base asks to accept, for example gemma"
     )
     from_scratch: bool = Field(
-        False, description="take only the base's configuration and tokenizer; start from random weights"
+        default=False, description="take only the base's configuration and tokenizer; start from random weights"
     )
-    objective: Literal["sft", "pretrain"] = Field("sft", description="what is learnt from the data")
-    task: Literal["chat"] = Field("chat", description="what the model is for")
-    method: Literal["lora", "full", "freeze"] = Field("lora", description="which weights are trained")
+    objective: Literal["sft", "pretrain"] = Field(default="sft", description="what is learnt from the data")
+    task: Literal["chat"] = Field(default="chat", description="what the model is for")
+    method: Literal["lora", "full", "freeze"] = Field(default="lora", description="which weights are trained")
     lora: LoraSettings = Field(default_factory=LoraSettings, description="settings of method lora")
     freeze: FreezeSettings = Field(default_factory=FreezeSettings, description="settings of method freeze")
 
     # data
     data: str | list[str | SourceSpec] = Field(description="a path, a glob, an id, or a list of sources with weights")
     eval_data: str | list[str | SourceSpec] | None = Field(
-        None, description="held-out data; none: `eval_fraction` of `data`"
+        default=None, description="held-out data; none: `eval_fraction` of `data`"
     )
     eval_fraction: float = Field(
-        0.0, ge=0, lt=1, description="share of the rows of `data` held out when there is no eval_data"
+        default=0.0, ge=0, lt=1, description="share of the rows of `data` held out when there is no eval_data"
     )
-    max_eval_examples: PositiveInt | None = Field(None, description="evaluate on at most this many held-out examples")
+    max_eval_examples: PositiveInt | None = Field(
+        default=None, description="evaluate on at most this many held-out examples"
+    )
     template: str = Field(
-        "auto",
+        default="auto",
         description="chat template: auto (the base's own), alpaca, vicuna, chatml, llama2, llama3, chatglm, chatglm3, "
         "zephyr, mistral, gemma, plain",
     )
     train_on: Literal["last", "all", "everything"] = Field(
-        "all", description="which tokens are trained: the last answer, all answers, or every token"
+        default="all", description="which tokens are trained: the last answer, all answers, or every token"
     )
-    max_length: PositiveInt = Field(1024, description="longest example, in tokens")
+    max_length: PositiveInt = Field(default=1024, description="longest example, in tokens")
     cut: Literal["split", "drop", "left"] = Field(
-        "split", description="too long: split at turn borders, drop the row, or drop the oldest turns"
+        default="split", description="too long: split at turn borders, drop the row, or drop the oldest turns"
     )
-    max_rejected: float = Field(0.01, ge=0, le=1, description="stop if a larger share of the rows is rejected")
-    shuffle: bool = Field(True, description="shuffle the examples each epoch (seeded)")
+    max_rejected: float = Field(default=0.01, ge=0, le=1, description="stop if a larger share of the rows is rejected")
+    shuffle: bool = Field(default=True, description="shuffle the examples each epoch (seeded)")
 
     # how long and how fast
-    num_train_epochs: PositiveFloat = Field(3.0, description="passes over the data")
-    max_steps: PositiveInt | None = Field(None, description="stop after this many optimiser steps, whatever the epochs")
+    num_train_epochs: PositiveFloat = Field(default=3.0, description="passes over the data")
+    max_steps: PositiveInt | None = Field(
+        default=None, description="stop after this many optimiser steps, whatever the epochs"
+    )
     per_device_train_batch_size: PositiveInt = Field(
-        16, description="examples per device and micro-batch; packing is only a layout inside a step"
+        default=16, description="examples per device and micro-batch; packing is only a layout inside a step"
     )
-    gradient_accumulation_steps: PositiveInt = Field(1, description="micro-batches per optimiser step")
-    learning_rate: PositiveFloat = Field(2e-4, description="peak learning rate")
+    gradient_accumulation_steps: PositiveInt = Field(default=1, description="micro-batches per optimiser step")
+    learning_rate: PositiveFloat = Field(default=2e-4, description="peak learning rate")
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
-        "cosine", description="shape of the learning rate after the warm-up"
+        default="cosine", description="shape of the learning rate after the warm-up"
     )
-    warmup_steps: NonNegativeInt = Field(0, description="optimiser steps of linear warm-up; 0: by warmup_ratio")
-    warmup_ratio: float = Field(0.03, ge=0, le=1, description="share of the steps spent in linear warm-up")
+    warmup_steps: NonNegativeInt = Field(default=0, description="optimiser steps of linear warm-up; 0: by warmup_ratio")
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1, description="share of the steps spent in linear warm-up")
     decay_ratio: float = Field(
-        0.2, ge=0, le=1, description="warmup_stable_decay: share of the steps in the final decay"
+        default=0.2, ge=0, le=1, description="warmup_stable_decay: share of the steps in the final decay"
     )
-    min_lr_ratio: float = Field(0.0, ge=0, le=1, description="the learning rate ends at this share of its peak")
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="the learning rate ends at this share of its peak")
     optim: Literal["adamw", "adafactor", "muon"] = Field(
-        "adamw", description="adamw; adafactor (no second moment per weight); muon (matrices; AdamW for the rest)"
+        default="adamw",
+        description="adamw; adafactor (no second moment per weight); muon (matrices; AdamW for the rest)",
     )
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.999, ge=0, lt=1)
-    adam_epsilon: PositiveFloat = Field(1e-8)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    adam_epsilon: PositiveFloat = Field(default=1e-8)
     weight_decay: NonNegativeFloat = Field(
-        0.0, description="decoupled weight decay on matrices (not on norms and biases)"
+        default=0.0, description="decoupled weight decay on matrices (not on norms and biases)"
     )
-    max_grad_norm: NonNegativeFloat = Field(1.0, description="clip the gradient's norm; 0: never")
+    max_grad_norm: NonNegativeFloat = Field(default=1.0, description="clip the gradient's norm; 0: never")
     neftune_noise_alpha: NonNegativeFloat = Field(
-        0.0, description="NEFTune: uniform noise on the embeddings, scaled by alpha / sqrt(length * width)"
+        default=0.0, description="NEFTune: uniform noise on the embeddings, scaled by alpha / sqrt(length * width)"
     )
-    label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="share of the target spread over the vocabulary")
+    label_smoothing_factor: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the target spread over the vocabulary"
+    )
     kl_to_base: NonNegativeFloat = Field(
-        0.0, description="weight of KL(base || model) on the trained tokens, against forgetting; needs method lora"
+        default=0.0,
+        description="weight of KL(base || model) on the trained tokens, against forgetting; needs method lora",
     )
-    seed: NonNegativeInt = Field(42)
+    seed: NonNegativeInt = Field(default=42)
 
     # layout and precision
     layout: Literal["tree", "separate"] = Field(
-        "tree", description="tree: share every common prefix; separate: one padded row per example"
+        default="tree", description="tree: share every common prefix; separate: one padded row per example"
     )
     max_tokens_per_row: PositiveInt | None = Field(
-        None, description="tokens computed at once; memory, not the result, depends on it; none: 1024 or max_length"
+        default=None,
+        description="tokens computed at once; memory, not the result, depends on it; none: 1024 or max_length",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: measured at start (a 0.2 s matrix product in each)"
+        default="auto", description="auto: measured at start (a 0.2 s matrix product in each)"
     )
     gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, a third more time"
+        default=False, description="recompute activations in the backward pass: less memory, a third more time"
     )
 
     # where and when
-    output_dir: str = Field("runs/{name}", description="run directory; {name} is the recipe's file name")
-    logging_steps: PositiveInt = Field(1)
-    eval_steps: PositiveInt | None = Field(None, description="evaluate every so many steps; none: at the end only")
+    output_dir: str = Field(default="runs/{name}", description="run directory; {name} is the recipe's file name")
+    logging_steps: PositiveInt = Field(default=1)
+    eval_steps: PositiveInt | None = Field(
+        default=None, description="evaluate every so many steps; none: at the end only"
+    )
     save_steps: PositiveInt | None = Field(
-        None, description="checkpoint every so many steps; none: at the end and when interrupted"
+        default=None, description="checkpoint every so many steps; none: at the end and when interrupted"
     )
-    save_total_limit: PositiveInt = Field(2, description="checkpoints kept")
+    save_total_limit: PositiveInt = Field(default=2, description="checkpoints kept")
     early_stopping_patience: PositiveInt | None = Field(
-        None, description="stop after so many evaluations without a better loss"
+        default=None, description="stop after so many evaluations without a better loss"
     )
-    load_best_model_at_end: bool = Field(False, description="end with the weights of the best evaluation")
+    load_best_model_at_end: bool = Field(default=False, description="end with the weights of the best evaluation")
     resume: str = Field(
-        "auto", description="auto (from the newest sound checkpoint of output_dir), no, or a checkpoint's path"
+        default="auto", description="auto (from the newest sound checkpoint of output_dir), no, or a checkpoint's path"
     )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,18 +37,19 @@ def _dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, w
 def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block: int) -> None:
     tree = build_tree(*made)
     torch.manual_seed(len(tree))
-    tensors = [torch.randn(1, heads, len(tree), 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2)]
+    q, k, v = (torch.randn(1, heads, len(tree), 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2))
+    tensors = [q, k, v]
     size, attend.QUERIES_PER_BLOCK = attend.QUERIES_PER_BLOCK, block
     try:
         layout = TreeLayout(tree, CPU)
         ours, _ = tree_attention(
-            torch.nn.Module(), *tensors, None, scaling=0.3, sliding_window=window, tree_layout=layout
+            torch.nn.Module(), q, k, v, None, scaling=0.3, sliding_window=window, tree_layout=layout
         )
         grad = torch.randn_like(ours)
         ours_grads = torch.autograd.grad(ours, tensors, grad)
     finally:
         attend.QUERIES_PER_BLOCK = size
-    dense = _dense(*tensors, tree, window)
+    dense = _dense(q, k, v, tree, window)
     torch.testing.assert_close(ours, dense, atol=1e-5, rtol=1e-5)
     for a, b in zip(ours_grads, torch.autograd.grad(dense, tensors, grad), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -149,7 +151,8 @@ def test_a_model_that_cannot_is_laid_out_separately(monkeypatch: pytest.MonkeyPa
 def test_what_trees_do_not_support_is_refused() -> None:
     tree = build_tree([np.arange(4, dtype=np.int32)], [np.zeros(4, np.float32)])
     q = torch.randn(1, 2, 4, 8)
-    for wrong in ({"dropout": 0.1}, {"softcap": 30.0}, {"s_aux": torch.zeros(2)}):
+    refused: list[dict[str, Any]] = [{"dropout": 0.1}, {"softcap": 30.0}, {"s_aux": torch.zeros(2)}]
+    for wrong in refused:
         with pytest.raises(ValueError, match="not supported"):
             tree_attention(torch.nn.Module(), q, q, q, None, scaling=1.0, tree_layout=TreeLayout(tree, CPU), **wrong)
     with pytest.raises(ValueError, match="tree_layout"):

@@ -14,7 +14,7 @@ IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 200, 301]])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_fused_model_equals_transformers(architecture: str, dtype: torch.dtype) -> None:
-    plain, fused = tiny_model(architecture).to(dtype), tiny_model(architecture).to(dtype)
+    plain, fused = (torch.nn.Module.to(tiny_model(architecture), dtype) for _ in range(2))
     before = set(fused.state_dict())
     expected = 3 * 3 + 1 + (6 if architecture == "qwen3" else 0)
     assert fuse(fused) == expected

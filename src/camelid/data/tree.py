@@ -48,7 +48,7 @@ class TokenTree:
         depth = np.empty(len(self), np.int32)
         for start, stop in self.runs():
             parent = self.parent[start]
-            first = 0 if parent < 0 else depth[parent] + 1
+            first = 0 if parent < 0 else int(depth[parent]) + 1
             depth[start:stop] = np.arange(first, first + stop - start, dtype=np.int32)
         return depth
 
