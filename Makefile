@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test check clean
+.PHONY: setup quickstart test test-slow clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ test: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
 	$(VENV)/bin/pytest -q -n 2
+
+# The exhaustive variants: 100,000 fuzzed rows, hundreds of kills, thousands of damages, real models.
+test-slow: setup
+	$(VENV)/bin/pytest -q -n 2 -m slow tests
 
 clean:
 	rm -rf $(VENV) runs

@@ -30,4 +30,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run by .ci/run"))
+            item.add_marker(pytest.mark.skip(reason="slow: run by make test-slow"))
