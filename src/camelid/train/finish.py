@@ -54,7 +54,8 @@ def _write(setup: Setup, directory: Path) -> None:
         config = peft.peft_config["default"]
         config.base_model_name_or_path = _base_name(setup)
         config.inference_mode = True
-        peft.save_pretrained(str(directory), safe_serialization=True)
+        # not "auto": to decide, PEFT would look for the base's configuration on the hub
+        peft.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
         (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty form; the run's report says more
     else:
         attention = lm.config._attn_implementation  # type: ignore[union-attr]
@@ -118,7 +119,7 @@ def _live_tensors(setup: Setup) -> dict[str, Tensor]:
     """The tensors that must be on disk, by the name that they have there."""
     peft, lm = setup.trainable.peft, setup.trainable.lm
     if peft is not None:
-        return {name: t.detach() for name, t in get_peft_model_state_dict(peft).items()}
+        return {name: t.detach() for name, t in get_peft_model_state_dict(peft, save_embedding_layers=False).items()}
     # tied weights are stored once, under the first of their names
     seen: dict[int, str] = {}
     state = {}
