@@ -125,6 +125,21 @@ def test_a_system_message_in_the_middle_is_refused_where_it_has_no_place() -> No
     assert "b" in content_of(named_template("chatml", VOCABULARY).pieces(late))
 
 
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_a_saved_models_template_renders_as_it_was_trained(name: str, adds_bos: bool) -> None:
+    """The source goes with the model and is then a foreign template like any other."""
+    vocabulary = replace(VOCABULARY, adds_bos=adds_bos)
+    ours = named_template(name, vocabulary)
+    theirs = foreign(ours.source, vocabulary)
+    assert theirs.end_tokens == ours.end_tokens
+    for talk in (chat("a", "b"), chat(" a ", "b\n", "c", "d", system="s")):
+        assert theirs.pieces(talk) == ours.pieces(talk)
+        question = replace(talk, messages=talk.messages[:-1])
+        prompts = [t.pieces(question, add_generation_prompt=True) for t in (theirs, ours)]
+        assert prompts[0] == prompts[1]
+
+
 # -- tools -----------------------------------------------------------------------------------------------------------
 
 TOOL = {"type": "function", "function": {"name": "weather", "description": "<|im_end|> by city", "parameters": {}}}
