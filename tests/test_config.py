@@ -71,6 +71,10 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         load_recipe(tmp_path / "alpacca.yaml")
 
 
+def test_resume_no_is_not_yamls_false(tmp_path: Path) -> None:
+    assert load_recipe(_write(tmp_path / "my.yaml"), ["resume=no"]).resume == "no"
+
+
 def test_every_field_has_a_meaning() -> None:
     undocumented = [
         name

@@ -20,6 +20,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 from pydantic import ValidationError as PydanticError
@@ -203,6 +204,11 @@ class Recipe(_Section):
     def row_tokens(self) -> int:
         """The row budget in force."""
         return self.max_tokens_per_row or max(1024, self.max_length)
+
+    @field_validator("resume", mode="before")
+    @classmethod
+    def _resume_no(cls, value: Any) -> Any:
+        return "no" if value is False else value  # YAML 1.1 reads a bare `no` as false
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
