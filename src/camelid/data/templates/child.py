@@ -1,8 +1,9 @@
 """The child process in which foreign chat templates run: started once, killed when it overruns, started anew.
 
 One batch is one request, so 1,000 rows cost one round trip; each row has `SECONDS` of processor time of its own. The
-child's own timer counts them, so that a busy machine rejects no row that an idle one keeps. The clock on the wall is
-watched here too, with `PATIENCE`, for what no timer of the child's sees (and where there is none: on Windows).
+child's own timer counts them, and a template can do nothing but compute, so the clock on the wall does not matter: a
+machine that is busy or was put to sleep rejects no row that an idle one keeps. Only where there is no such timer (on
+Windows) is the wall clock watched instead, with patience.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import IO, Any
 from camelid.data.templates import sandbox
 
 SECONDS = 2.0  # of processor time for one rendering
-PATIENCE = 10.0  # seconds on the wall for each of them
-START_SECONDS = 60.0  # for the interpreter to start, on a machine under load
+HAS_TIMER = sys.platform != "win32"
+PATIENCE = 10.0  # where there is no timer: seconds on the wall for each second of processor time
 # What an interpreter needs to start. Keys and tokens of the user's stay out of a process that runs foreign programs.
 _KEPT_VARIABLES = {"PATH", "HOME", "LANG", "TZ", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"}
 _KEPT_PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "CONDA_PREFIX")
@@ -61,7 +62,7 @@ class RenderProcess:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
             while len(replies) < len(rows):
-                line = self._lines.get(timeout=PATIENCE * self.seconds)
+                line = self._lines.get(timeout=None if HAS_TIMER else PATIENCE * self.seconds)
                 if not line.endswith(b"\n"):  # the end of the stream, perhaps in the middle of a reply
                     raise BrokenPipeError
                 replies.append(json.loads(line))
@@ -75,7 +76,7 @@ class RenderProcess:
         return replies
 
     def _last_words(self, code: int) -> str:
-        if sys.platform != "win32" and code == -signal.SIGPROF:
+        if HAS_TIMER and code == -signal.SIGPROF:
             return f"the chat template ran longer than {self.seconds:g} s"
         return f"the chat template broke its process (exit code {code})"
 
@@ -96,7 +97,7 @@ class RenderProcess:
         assert self._process.stdout is not None
         threading.Thread(target=_forward, args=(self._process.stdout, self._lines), daemon=True).start()
         self._stop = weakref.finalize(self, _stop, self._process, os.getpid())
-        if not self._lines.get(timeout=START_SECONDS):
+        if not self._lines.get():  # the end of the stream
             raise RuntimeError("the process for chat templates did not start")
         return self._process
 
