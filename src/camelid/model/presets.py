@@ -64,7 +64,7 @@ PRESETS: dict[str, Preset] = {
         accept="gemma",
         terms=GEMMA_TERMS,
     ),
-    "nano": Preset(name="nano", label="Camelid nano", license="Apache-2.0"),
+    "nano": Preset(name="nano", label="Camelid nano", license="CC-BY-SA-4.0"),
 }
 
 
