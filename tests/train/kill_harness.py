@@ -63,7 +63,7 @@ def _kill_at_a_random_moment(pid: int, recipe: Recipe, chance: random.Random, be
     """(killed, inside a save). One kill in ten comes anywhere, even while loading; of the others, half wait for a save
     to begin and half for a moment after one was made, so that the run gets on between its deaths."""
     checkpoints = Path(recipe.output_dir) / "checkpoints"
-    kind = chance.choice(["anywhere", *["save"] * 5, *["after"] * 4])
+    kind = chance.choice(["anywhere", *["save"] * 6, *["after"] * 3])
     anywhere = time.monotonic() + chance.uniform(0, 1.0)
     first_save = chance.random() < 0.2
     while True:
@@ -72,7 +72,7 @@ def _kill_at_a_random_moment(pid: int, recipe: Recipe, chance: random.Random, be
         if kind == "anywhere" and time.monotonic() >= anywhere:
             break
         if kind == "save" and _saving(checkpoints) and (first_save or _newest(checkpoints) > before):
-            time.sleep(chance.uniform(0, 0.002))
+            time.sleep(chance.uniform(0, 0.0005))
             break
         if kind == "after" and _newest(checkpoints) > before:
             time.sleep(chance.uniform(0, 0.03))

