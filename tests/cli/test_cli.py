@@ -180,9 +180,31 @@ def test_verify_passes_and_finds_a_planted_fault(tmp_path: Path, monkeypatch: py
     }
     from camelid.model import attend
 
+    monkeypatch.setattr(attend, "SCORES_A_BLOCK", -1_000_000)  # each branch by itself
     monkeypatch.setattr(attend, "_merge", lambda intervals: intervals[-1:])  # a branch forgets its ancestors
     code, out, err = _camelid("verify", recipe, "--rows", "8")
     assert code == 2 or "separate rows" in err
+
+
+@pytest.mark.parametrize("template", ["alpaca", "chatml", "vicuna"])
+def test_verify_renders_inputs_and_tools_as_training_does(tmp_path: Path, template: str) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+    rows = [{"instruction": "Add.", "input": f"{i} and 2", "output": str(i + 2)} for i in range(9)]
+    (tmp_path / "inputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    talk = [
+        {"role": "user", "content": "1 + 2?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "3"},
+    ]
+    (tmp_path / "tools.jsonl").write_text(json.dumps({"messages": talk}) + "\n", encoding="utf-8")
+    data = [str(tmp_path / "inputs.jsonl"), *([str(tmp_path / "tools.jsonl")] if template == "chatml" else [])]
+    recipe = _recipe(tmp_path, data=data, template=template)
+    code, out, err = _camelid("verify", recipe, "--rows", "12", "--json")
+    assert code == 0, err
+    parity = json.loads(out)["checks"][0]
+    assert (parity["name"], parity["holds"]) == ("render parity", True)
+    assert parity["detail"].startswith("11 prompts" if template == "chatml" else "9 prompts")
 
 
 def test_schema_doctor_version_and_help() -> None:

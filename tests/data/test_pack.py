@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -35,6 +37,23 @@ def test_rows_hold_each_example_once_within_the_budget(made: Paths, budget: int,
     for row in rows:
         for leaf, source in zip(row.tree.leaves, row.sources, strict=True):
             assert row.tree.token[row.tree.path(int(leaf))].tolist() == examples[source].ids.tolist()
+
+
+@given(weighted_paths(vocabulary=4, most=12), st.integers(14, 40), st.booleans(), st.randoms())
+def test_distilled_examples_keep_their_edges_apart(made: Paths, budget: int, share: bool, chance: Random) -> None:
+    examples = [replace(e, distil=chance.random() < 0.4) for e in _examples(made)]
+    rows = pack_step(examples, budget, share=share)
+    for distil in (False, True):
+        wanted = pack_step([replace(e, distil=False) for e in examples if e.distil == distil], budget, share=share)
+        found = rows if not distil else [Row(row.distil.tree, (), 0) for row in rows if row.distil is not None]
+        assert _weighted_prefixes(found) == _weighted_prefixes(wanted)
+    for row in rows:
+        if row.distil is not None:
+            tree, nodes = row.distil.tree, row.distil.nodes
+            assert row.tree.token[nodes].tolist() == tree.token.tolist()
+            assert row.tree.depth[nodes].tolist() == tree.depth.tolist()
+            assert row.learnt()[nodes[tree.weight != 0]].all()
+        assert set(np.flatnonzero(row.tree.weight)) <= set(np.flatnonzero(row.learnt()))
 
 
 @given(weighted_paths(vocabulary=4, most=12))

@@ -32,14 +32,20 @@ def _dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, w
     return out.transpose(1, 2)
 
 
-@given(weighted_paths(vocabulary=3, most=8, longest=20), st.sampled_from([None, 1, 3, 7]), st.integers(1, 9))
-@settings(max_examples=60)
-def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block: int) -> None:
+@given(
+    weighted_paths(vocabulary=3, most=8, longest=20),
+    st.sampled_from([None, 1, 3, 7]),
+    st.integers(1, 40),
+    st.sampled_from([0, 60, 8192]),
+)
+@settings(max_examples=100)
+def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block: int, a_block: int) -> None:
     tree = build_tree(*made)
     torch.manual_seed(len(tree))
     q, k, v = (torch.randn(1, heads, len(tree), 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2))
     tensors = [q, k, v]
-    size, attend.QUERIES_PER_BLOCK = attend.QUERIES_PER_BLOCK, block
+    before = attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK
+    attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK = block, a_block
     try:
         layout = TreeLayout(tree, CPU)
         ours, _ = tree_attention(
@@ -48,7 +54,7 @@ def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block
         grad = torch.randn_like(ours)
         ours_grads = torch.autograd.grad(ours, tensors, grad)
     finally:
-        attend.QUERIES_PER_BLOCK = size
+        attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK = before
     dense = _dense(q, k, v, tree, window)
     torch.testing.assert_close(ours, dense, atol=1e-5, rtol=1e-5)
     for a, b in zip(ours_grads, torch.autograd.grad(dense, tensors, grad), strict=True):

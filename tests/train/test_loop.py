@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 import torch
 from runs_for_tests import Finished, run, tiny_recipe
 
+from camelid.data.pack import Example, pack_step
 from camelid.runs.metrics import read_metrics
 from camelid.train import loop
 from camelid.train.checkpoint import list_checkpoints
-from camelid.train.loop import NonFinite
+from camelid.train.distributed import World
+from camelid.train.loop import NonFinite, row_loss
+from camelid.train.setup import prepare
 
 
 def _same(a: Finished, b: Finished) -> bool:
@@ -77,6 +81,45 @@ def test_a_step_does_not_depend_on_how_its_rows_are_cut(tmp_path: Path) -> None:
         losses.append(run(recipe).outcome.losses)
     for other in losses[1:]:
         assert other == pytest.approx(losses[0], abs=1e-6 * losses[0][0], rel=0)
+
+
+@pytest.mark.parametrize("layout", ["tree", "separate"])
+def test_distilled_rows_among_others_give_what_they_give_alone(tmp_path: Path, layout: str) -> None:
+    recipe = tiny_recipe(tmp_path, method="lora", layout=layout, kl_to_base=0.3)
+    setup = prepare(recipe, World(), say=lambda line: None)
+    setup.data.close()
+    lm = setup.trainable.lm
+
+    def gradient(examples: list[Example]) -> tuple[float, torch.Tensor]:
+        loss = sum(row_loss(setup, row) for row in pack_step(examples, recipe.row_tokens, share=layout == "tree"))
+        assert isinstance(loss, torch.Tensor)
+        parameters = list(setup.trainable.named_parameters().values())
+        return float(loss.detach()), torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+
+    text = setup.data.of_step(0)
+    distilled = [replace(example, distil=True, weight=example.weight * 2) for example in text[:3]]
+    assert gradient(distilled)[0] == pytest.approx(0, abs=1e-4)  # a fresh adapter is the base
+    torch.manual_seed(0)
+    for name, parameter in lm.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    together, both = gradient(text + distilled)
+    alone = [gradient(text), gradient(distilled)]
+    assert alone[1][0] > 0.1
+    assert together == pytest.approx(alone[0][0] + alone[1][0], rel=1e-5)
+    torch.testing.assert_close(both, alone[0][1] + alone[1][1], rtol=1e-3, atol=1e-4)
+    # the oracle: KL between whole distributions
+    with torch.no_grad():
+        kl = 0.0
+        for example in distilled:
+            ids = torch.from_numpy(example.ids.astype("int64"))[None]
+            lm.set_attn_implementation("sdpa")
+            model = lm(input_ids=ids).logits[0].log_softmax(-1)
+            with setup.trainable.peft.disable_adapter():
+                base = lm(input_ids=ids).logits[0].log_softmax(-1)
+            each = torch.nn.functional.kl_div(model, base, log_target=True, reduction="none").sum(-1)
+            kl += float((each[:-1] * torch.from_numpy(example.weight[1:])).sum())
+    assert alone[1][0] == pytest.approx(kl, rel=1e-4)
 
 
 def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:

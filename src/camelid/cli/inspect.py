@@ -76,7 +76,7 @@ def _step(recipe: Recipe, vocabulary: Vocabulary, data: TrainingData, step: int)
 
 def counts(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Any]:
     """What a step computes, from its trees."""
-    trained = sum(int(np.count_nonzero(row.tree.weight)) for row in rows)
+    trained = sum(int(np.count_nonzero(row.learnt())) for row in rows)
     computed = sum(len(row.tree) for row in rows)
     useful = sum(row.useful for row in rows)
     return {
@@ -98,7 +98,7 @@ def spans(row: Row, leaf: int, vocabulary: Vocabulary) -> list[Span]:
     # paths through each node: +1 at every leaf, summed over the subtree [k, end[k])
     ends_here = np.bincount(tree.leaves, minlength=len(tree)).cumsum()
     through = ends_here[tree.end[path] - 1] - np.where(path > 0, ends_here[np.maximum(path - 1, 0)], 0)
-    kinds = np.where(tree.weight[path] != 0, "trained", np.where(through > 1, "shared", "context"))
+    kinds = np.where(row.learnt()[path], "trained", np.where(through > 1, "shared", "context"))
     borders = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(path)]
     made = []
     for start, stop in itertools.pairwise(borders):

@@ -23,6 +23,8 @@ from camelid.config import Recipe, load_recipe
 from camelid.data.pack import pack_step
 from camelid.data.records import Conversation, Record
 from camelid.data.render import Renderer
+from camelid.data.templates.jinja import JinjaTemplate
+from camelid.data.templates.shape import plain_messages
 from camelid.errors import UserError
 from camelid.model.layout import edge_output, hidden_states, ordinary_attention
 from camelid.runs.directory import RunDirectory
@@ -98,7 +100,8 @@ def _render_parity(recipe: Recipe) -> list[Check]:
     if not conversations:
         return []
     theirs = PreTrainedTokenizerFast.from_pretrained(source.directory)
-    template = renderer.template.source
+    template = renderer.template
+    assert isinstance(template, JinjaTemplate)
     compared, differing, first = 0, 0, ""
     for conversation in conversations:
         for i, message in enumerate(conversation.messages):
@@ -119,10 +122,13 @@ def _render_parity(recipe: Recipe) -> list[Check]:
     ]
 
 
-def _apply_chat_template(tokenizer: Any, template: str, prompt: Conversation) -> list[int]:
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+def _apply_chat_template(tokenizer: Any, template: JinjaTemplate, prompt: Conversation) -> list[int]:
     text = tokenizer.apply_chat_template(
-        messages, tools=list(prompt.tools) or None, chat_template=template, add_generation_prompt=True, tokenize=False
+        plain_messages(prompt, splits_input=template.splits_input),
+        tools=list(prompt.tools) or None,
+        chat_template=template.tool_source if prompt.tools and template.tool_source else template.source,
+        add_generation_prompt=True,
+        tokenize=False,
     )
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 

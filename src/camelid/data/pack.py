@@ -37,14 +37,34 @@ class Example:
 class Row:
     """One micro-batch: a tree, the examples in it, and what it would have cost unshared.
 
+    tree:   of all examples; its weights are of the edges whose tokens are learnt
     useful: tokens of the separate paths without padding; computed = len(tree) <= useful
-    distil: as in Example, the same for all of a row
+    distil: the edges at which the base's distribution is learnt, None if there are none
     """
 
     tree: TokenTree
     sources: tuple[int, ...]
     useful: int
-    distil: bool = False
+    distil: Distilled | None = None
+
+    def learnt(self) -> np.ndarray:
+        """(N,) bool: the nodes whose edge is learnt, as text or as the base's distribution."""
+        learnt = self.tree.weight != 0
+        if self.distil is not None:
+            learnt[self.distil.nodes] |= self.distil.tree.weight != 0
+        return learnt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distilled:
+    """The distilled examples of a row, alone: the base is run on these and on nothing else.
+
+    tree:  of those examples, B nodes, weights of the distilled edges
+    nodes: (B,) int64, each node's place in the row's tree
+    """
+
+    tree: TokenTree
+    nodes: np.ndarray
 
 
 def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = True) -> list[Row]:
@@ -52,11 +72,6 @@ def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = Tru
 
     Raises ValueError for an example longer than `max_tokens`: the renderer's `max_length` must not exceed it.
     """
-    kinds = [[e for e in examples if e.distil == distil] for distil in (False, True)]
-    return [row for kind in kinds for row in _pack(kind, max_tokens, share)]
-
-
-def _pack(examples: Sequence[Example], max_tokens: int, share: bool) -> list[Row]:
     order = sorted(range(len(examples)), key=lambda i: _sort_key(examples[i].ids)) if share else range(len(examples))
     rows: list[Row] = []
     members: list[Example] = []
@@ -77,8 +92,22 @@ def _pack(examples: Sequence[Example], max_tokens: int, share: bool) -> list[Row
 
 
 def _row(members: Sequence[Example], share: bool) -> Row:
-    tree = build_tree([m.ids for m in members], [m.weight for m in members], share=share)
-    return Row(tree, tuple(m.source for m in members), sum(len(m.ids) for m in members), members[0].distil)
+    learnt = [np.zeros_like(m.weight) if m.distil else m.weight for m in members]
+    tree = build_tree([m.ids for m in members], learnt, share=share)
+    return Row(
+        tree, tuple(m.source for m in members), sum(len(m.ids) for m in members), _distilled(members, tree, share)
+    )
+
+
+def _distilled(members: Sequence[Example], row: TokenTree, share: bool) -> Distilled | None:
+    places = [i for i, m in enumerate(members) if m.distil]
+    if not places:
+        return None
+    tree = build_tree([members[i].ids for i in places], [members[i].weight for i in places], share=share)
+    nodes = np.empty(len(tree), np.int64)
+    for own, i in enumerate(places):
+        nodes[tree.path(tree.leaves[own])] = row.path(row.leaves[i])
+    return Distilled(tree, nodes)
 
 
 def total_weight(examples: Sequence[Example]) -> float:

@@ -27,14 +27,18 @@ from camelid.data.tree import TokenTree
 
 TREE_ATTENTION = "camelid_tree"
 QUERIES_PER_BLOCK = 256  # keeps the scores of a block inside the second-level cache
+# A block costs as much beside its scores (some twenty small operations, forward and backward) as so many scores:
+# short branches are cheaper together, with what they must not see masked, than one by one.
+SCORES_A_BLOCK = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Queries [start, stop) of a run, and the key intervals that they can see, oldest first.
+    """Queries [start, stop) of one run or several short ones, and the key intervals that they can see, oldest first.
 
-    The last interval ends at `stop`; query start + i sees all keys but the last (stop - start - 1 - i).
-    `skip` (L, S) bool marks pairs beyond the sliding window, None without one.
+    The last interval ends at `stop`; query start + i sees none of the last (stop - start - 1 - i) keys.
+    `skip` (L, S) bool marks what it does not see of the others: keys beyond the sliding window or of another branch.
+    None where there is nothing to skip.
     """
 
     start: int
@@ -82,28 +86,57 @@ class TreeLayout:
 
 
 def _make_blocks(tree: TokenTree, window: int | None):
-    runs = tree.runs()
-    starts = np.array([start for start, _ in runs])
+    depth, starts = tree.depth, np.array([start for start, _ in tree.runs()])
     size = QUERIES_PER_BLOCK if window is None else min(QUERIES_PER_BLOCK, window)
-    for run_start, run_stop in runs:
-        ancestors: list[tuple[int, int]] = []
-        node = int(tree.parent[run_start])
-        while node >= 0:
-            start = int(starts[np.searchsorted(starts, node, side="right") - 1])
-            ancestors.append((start, node + 1))
-            node = int(tree.parent[start])
-        ancestors.reverse()
-        for start in range(run_start, run_stop, size):
-            stop = min(start + size, run_stop)
-            keys = _merge([*ancestors, (run_start, stop)])
-            skip = None
-            if window is not None:
+    for group in _groups(tree, depth, size):
+        ancestors = _ancestors(tree, starts, group[0][0])
+        for start in range(group[0][0], group[-1][1], size):
+            stop = min(start + size, group[-1][1])
+            keys = _merge([*ancestors, (group[0][0], stop)])
+            if window is not None and len(group) == 1:
                 keys = _newest(keys, window - 1 + stop - start)
-                seen = sum(b - a for a, b in keys)
-                distance = torch.arange(seen - (stop - start), seen)[:, None] - torch.arange(seen)[None, :]
-                skip = distance >= window
-                skip = skip if bool(skip.any()) else None
+            skip = None
+            if window is not None or len(group) > 1:
+                key = np.concatenate([np.arange(a, b) for a, b in keys])
+                query = np.arange(start, stop)
+                unseen = query[:, None] >= tree.end[key][None, :]
+                if window is not None:
+                    unseen |= depth[query][:, None] - depth[key][None, :] >= window
+                skip = torch.from_numpy(unseen) if unseen.any() else None
             yield Block(start, stop, tuple(keys), skip)
+
+
+def _groups(tree: TokenTree, depth: np.ndarray, size: int) -> list[list[tuple[int, int]]]:
+    """Runs in order; neighbours stand together where the scores that this wastes cost less than a block.
+
+    A group of several runs has at most `size` nodes. Whatever its nodes see is in the group or an ancestor of its
+    first node: in depth-first order a later branch leaves from the path of an earlier one.
+    """
+    groups: list[list[tuple[int, int]]] = []
+    above = 0  # ancestors of the open group's first node
+    for start, stop in tree.runs():
+        length = stop - start
+        if groups:
+            before = start - groups[-1][0][0]
+            apart = before * (above + before) + length * (int(depth[start]) + length)
+            together = (before + length) * (above + before + length)
+            if before + length <= size and together <= apart + SCORES_A_BLOCK:
+                groups[-1].append((start, stop))
+                continue
+        groups.append([(start, stop)])
+        above = int(depth[start])
+    return groups
+
+
+def _ancestors(tree: TokenTree, starts: np.ndarray, node: int) -> list[tuple[int, int]]:
+    """The intervals of nodes above `node`, oldest first. starts: (R,) first node of each run."""
+    intervals: list[tuple[int, int]] = []
+    node = int(tree.parent[node])
+    while node >= 0:
+        start = int(starts[np.searchsorted(starts, node, side="right") - 1])
+        intervals.append((start, node + 1))
+        node = int(tree.parent[start])
+    return intervals[::-1]
 
 
 def _merge(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:

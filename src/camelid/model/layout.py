@@ -153,6 +153,11 @@ def edge_output(
 ) -> EdgeOutput:
     """Log-probabilities of the tree's trained edges. A tree without any gives empty tensors."""
     hidden = hidden_states(model, tree, layout, noise_alpha=noise_alpha)
+    return edges_of(model, hidden, tree, want_mean=want_mean)
+
+
+def edges_of(model: nn.Module, hidden: Tensor, tree: TokenTree, *, want_mean: bool = False) -> EdgeOutput:
+    """The same from the final hidden states of the tree's nodes, (N, D)."""
     edges = trained_edges(tree, hidden.device)
     rows = hidden.index_select(0, edges.parents)
     logp, mean = edge_logprobs(rows, head_of(model), edges.row, edges.label, want_mean=want_mean)

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from camelid.data.pack import Example, Row, pack_step, total_weight
+from camelid.data.tree import TokenTree
 from camelid.errors import UserError
 from camelid.model.head import head_of, kl_to_base
-from camelid.model.layout import edge_output, hidden_states, trained_edges
+from camelid.model.layout import edge_output, edges_of, hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
 from camelid.train.checkpoint import Checkpoint, save_checkpoint
@@ -210,34 +211,32 @@ def train(
 
 
 def row_loss(setup: Setup, row: Row) -> torch.Tensor:
-    """Summed loss of one row, before the division by the step's weight: KL to the base for a distilled row."""
+    """Summed loss of one row, before the division by the step's weight."""
     recipe, lm = setup.recipe, setup.trainable.lm
-    noise = recipe.neftune_noise_alpha
+    smooth = recipe.label_smoothing_factor > 0
     with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
-        if row.distil:
-            edges = trained_edges(row.tree, setup.world.device)
-            hidden = hidden_states(lm, row.tree, setup.layout, noise_alpha=noise).index_select(0, edges.parents)
-            return _kl(setup, row, hidden, edges.row, edges.weight)
-        smooth = recipe.label_smoothing_factor > 0
-        out = edge_output(lm, row.tree, setup.layout, noise_alpha=noise, want_mean=smooth)
-        loss = setup.objective(out)
+        hidden = hidden_states(lm, row.tree, setup.layout, noise_alpha=recipe.neftune_noise_alpha)
+        loss = setup.objective(edges_of(lm, hidden, row.tree, want_mean=smooth))
+        if row.distil is not None:
+            nodes = torch.from_numpy(row.distil.nodes).to(hidden.device)
+            loss = loss + _kl(setup, row.distil.tree, hidden.index_select(0, nodes))
         if recipe.kl_to_base:
-            loss = loss + recipe.kl_to_base * _kl(setup, row, out.hidden, out.row, out.weight)
+            loss = loss + recipe.kl_to_base * _kl(setup, row.tree, hidden)
     return loss
 
 
-def _kl(setup: Setup, row: Row, hidden: torch.Tensor, owner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Summed KL(base || model) over the row's trained edges; the base is the model with its adapter switched off.
+def _kl(setup: Setup, tree: TokenTree, hidden: torch.Tensor) -> torch.Tensor:
+    """Summed KL(base || model) over a tree's trained edges; the base is the model with its adapter switched off.
 
-    hidden: (M, D) of the edges' parents; owner, weight: (E,) each edge's row of `hidden`, and its weight
+    hidden: (N, D) of the tree's nodes
     """
     peft, lm = setup.trainable.peft, setup.trainable.lm
     assert peft is not None, "the recipe's validation asks for a LoRA adapter"
     with torch.no_grad(), peft.disable_adapter():
-        base = hidden_states(lm, row.tree, setup.layout)
-    parents = trained_edges(row.tree, base.device).parents
-    kl = kl_to_base(hidden, base.index_select(0, parents), head_of(lm))
-    return (kl * torch.zeros_like(kl).index_add_(0, owner, weight)).sum()
+        base = hidden_states(lm, tree, setup.layout)
+    edges = trained_edges(tree, hidden.device)
+    kl = kl_to_base(hidden.index_select(0, edges.parents), base.index_select(0, edges.parents), head_of(lm))
+    return (kl * torch.zeros_like(kl).index_add_(0, edges.row, edges.weight)).sum()
 
 
 @torch.no_grad()

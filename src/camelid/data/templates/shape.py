@@ -133,13 +133,14 @@ class _Spelled:
         return self._slots.setdefault(match.group(), slot_character(_FIRST_SPELLING_SLOT + len(self._slots)))
 
 
-def plain_messages(conversation: Conversation) -> list[dict[str, Any]]:
-    """The messages as any server would hand them to the template; a key that is None is left out."""
+def plain_messages(conversation: Conversation, *, splits_input: bool = False) -> list[dict[str, Any]]:
+    """The messages as any server would hand them to the template; a key that is None is left out.
+
+    splits_input: an Alpaca input under a key of its own, which only templates of ours read
+    """
     messages = []
     for message in conversation.messages:
-        entry: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.name is not None:
-            entry["name"] = message.name
+        entry: dict[str, Any] = {"role": message.role, **_texts(message, "", splits_input)}
         if message.tool_calls:
             entry["tool_calls"] = list(message.tool_calls)
         messages.append(entry)
