@@ -112,8 +112,8 @@ class Recipe(_Section):
     )
     template: str = Field(
         default="auto",
-        description="chat template: auto (the base's own), alpaca, vicuna, chatml, llama2, llama3, chatglm, chatglm3, "
-        "zephyr, mistral, gemma, plain",
+        description="chat template: auto (the base's own), alpaca, alpaca-lora, vicuna, chatml, llama2, llama3, "
+        "chatglm, chatglm2, chatglm3, zephyr, mistral, gemma, plain",
     )
     train_on: Literal["last", "all", "everything"] = Field(
         default="all", description="which tokens are trained: the last answer, all answers, or every token"

@@ -19,8 +19,17 @@ from tiny import chat_rows, tiny_base
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+from camelid.cli.console import quiet
 from camelid.cli.main import app
+from camelid.cli.train import opened_run
+from camelid.config import load_recipe
+from camelid.model.precision import Measurement
+from camelid.runs.metrics import read_metrics
+from camelid.train import setup as preparation
 from camelid.train.checkpoint import list_checkpoints
+from camelid.train.distributed import World
+from camelid.train.interrupt import Interrupts
+from camelid.train.loop import SilentProgress, train
 
 
 def _camelid(*arguments: str | Path) -> tuple[int, str, str]:
@@ -147,6 +156,55 @@ def test_a_fault_of_ours_is_exit_1_and_debug_shows_it(tmp_path: Path, monkeypatc
     shutil.rmtree(tmp_path / "run")
     result = CliRunner().invoke(app, ["train", str(_recipe(tmp_path)), "--debug"])
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_run_goes_on_in_the_type_and_at_the_time_that_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast this machine is today, and whatever the date is."""
+    base = tiny_base()
+    dated = tmp_path / "base"
+    shutil.copytree(base, dated)
+    settings = json.loads((dated / "tokenizer_config.json").read_text("utf-8"))
+    settings["chat_template"] = (
+        "{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}\n{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content "
+        "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    (dated / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    recipe = load_recipe(_recipe(tmp_path, base=str(dated), dtype="auto"))
+    seen = []
+    for faster, stop_after in ((torch.bfloat16, 1), (torch.float32, None)):
+        measured = Measurement(faster, 1.0, 2.0)
+        monkeypatch.setattr(preparation, "measure_compute_dtype", lambda device, measured=measured: measured)
+        with Interrupts(notice="") as interrupts, opened_run(recipe, World(), interrupts, speak=quiet) as run:
+            train(run.setup, run.directory, SilentProgress(), interrupts, run.checkpoint, stop_after=stop_after)
+            ids = run.setup.data.of_step(0)[0].ids.tolist()
+            seen.append((run.setup.dtype, run.setup.data.renderer.template.now, ids))
+        time.sleep(1.1)
+    assert seen[0] == seen[1]
+    assert seen[0][0] == torch.bfloat16
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_tuned_run_is_a_base(tmp_path: Path, method: str) -> None:
+    recipe = _recipe(tmp_path)
+    assert _camelid("train", recipe)[0] == 0
+    base = f"base={tmp_path / 'run'}"
+    where = f"output_dir={tmp_path / 'second'}"
+    code, _, err = _camelid("train", recipe, base, where, f"method={method}", "learning_rate=1e-3")
+    assert code == 0, err
+    first, second = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("run", "second"))
+    assert second[0]["loss"] < first[-1]["loss"] + 0.2 < first[0]["loss"]  # it begins where the first ended
+    final = tmp_path / "second" / "final"
+    if method == "lora":
+        assert json.loads((final / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == str(
+            tiny_base()
+        )
+        code, _, err = _camelid("train", recipe, base, f"output_dir={tmp_path / 'third'}", "lora.r=4")
+        assert (code, "lora.r is 4, but the base is an adapter with r 8" in err) == (2, True)
+    assert _camelid("inspect", recipe, base)[0] == 0
+    code, _, err = _camelid("chat", str(tmp_path / "second"), "--prompt", "请把数字4说出来")
+    assert code == 0, err
 
 
 def test_inspect_counts_what_is_trained(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from runs_for_tests import Finished, run, tiny_recipe
 
 from camelid.data.pack import Example, pack_step
+from camelid.errors import UserError
 from camelid.runs.metrics import read_metrics
 from camelid.train import loop
 from camelid.train.checkpoint import list_checkpoints
@@ -142,6 +143,21 @@ def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
     assert (outcome.counters.best_step, outcome.counters.best_loss) == (best_step, best_loss)
     assert f"step-{best_step}" in [path.name for path in list_checkpoints(finished.directory.checkpoints)]
     assert any("stopping early" in line for line in finished.said)
+
+
+def test_without_eval_steps_held_out_rows_are_measured_at_the_end(tmp_path: Path) -> None:
+    outcome = run(tiny_recipe(tmp_path, max_steps=3, eval_fraction=0.2)).outcome
+    assert [step for step, _ in outcome.eval_losses] == [3]
+
+
+def test_too_many_rows_that_cannot_be_rendered_stop_the_run(tmp_path: Path) -> None:
+    rows = [{"instruction": "Say it.", "output": "word " * (300 if i % 4 == 0 else 3)} for i in range(24)]
+    (tmp_path / "long.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    recipe = tiny_recipe(tmp_path, data=str(tmp_path / "long.jsonl"), cut="drop", max_steps=200)
+    with pytest.raises(UserError, match=r"6 of 24 rows rejected \(25.0%, allowed 1.0%\)"):
+        run(recipe)
+    allowed = {"max_rejected": 0.5, "max_steps": 2, "output_dir": str(tmp_path / "allowed")}
+    assert run(recipe.model_copy(update=allowed)).outcome.step == 2
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step_and_names_the_rows(tmp_path: Path) -> None:

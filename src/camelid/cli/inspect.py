@@ -20,7 +20,7 @@ from camelid.config import Recipe, load_recipe
 from camelid.data.pack import Example, Row, pack_step
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
-from camelid.model.load import load_vocabulary, resolve
+from camelid.model.load import resolve, source_vocabulary
 from camelid.train.setup import TrainingData, prepare_data
 
 Kind = Literal["trained", "shared", "context"]
@@ -45,7 +45,7 @@ def inspect(path: Path, overrides: Sequence[str], *, steps: int, html: Path | No
     """Show the first `steps` optimiser steps of a recipe."""
     recipe = load_recipe(path, overrides)
     source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
-    vocabulary = load_vocabulary(source.directory)
+    vocabulary = source_vocabulary(source)
     data = prepare_data(recipe, vocabulary, say=say)
     try:
         examined = [_step(recipe, vocabulary, data, step) for step in range(min(steps, data.schedule.total_steps))]

@@ -20,7 +20,7 @@ from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpo
 from camelid.train.distributed import World, joined_world
 from camelid.train.finish import Saved, save_final
 from camelid.train.interrupt import Interrupts
-from camelid.train.loop import Outcome
+from camelid.train.loop import Outcome, SilentProgress
 from camelid.train.loop import train as train_loop
 from camelid.train.setup import Setup, prepare
 
@@ -45,9 +45,10 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
     """Train by a recipe file; the exit code."""
     recipe = load_recipe(path, overrides)
     with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
-        progress = Progress("silent" if as_json or not world.first else "auto")
+        progress = Progress("silent" if as_json else "auto") if world.first else SilentProgress()
         outcome = train_loop(run.setup, run.directory, progress, interrupts, run.checkpoint)
-        progress.close()
+        if isinstance(progress, Progress):
+            progress.close()
         tell_rows(run)
         if outcome.stopped == "interrupted":
             run.say(f"saved after step {outcome.step}; the same command goes on from there")
@@ -75,7 +76,7 @@ def opened_run(
             if rejected is not None:
                 rejected.write(asdict(rejection))
 
-        setup = prepare(recipe, world, say=speak, reject=note)
+        setup = prepare(recipe, world, say=speak, reject=note, began=directory.first_start())
         try:
             interrupts.check()
             if world.first:
@@ -134,6 +135,7 @@ def _manifest(setup: Setup) -> dict[str, Any]:
         base=base,
         seed=setup.recipe.seed,
         dtype={"chosen": str(setup.dtype).removeprefix("torch."), "line": setup.dtype_line},
+        now=template.now,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _tree_paths(node: TreeMessage, above: tuple[Message, ...], origin: Origin) -
                 yield conversation
             else:
                 seen = len(path)
-                known = (Message(m.role, m.content, m.tool_calls, m.name, False) for m in path)
+                known = (replace(m, trained=False) for m in path)
                 yield Conversation((*known, *conversation.messages[seen:]), origin)
             fresh = False
 

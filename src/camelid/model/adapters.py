@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear as PeftLoraLinear
 from torch import Tensor, nn
 
 from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
+from camelid.model.load import load_adapter
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -122,6 +124,43 @@ def add_lora(model: nn.Module, settings: LoraSettings, *, seed: int) -> Trainabl
             ) from error
     # The custom layer is a runtime matter: the saved configuration must be one that any PEFT can read.
     return Trainable(wrapped.get_base_model(), wrapped)  # type: ignore[arg-type]
+
+
+def continue_lora(model: nn.Module, directory: Path, settings: LoraSettings) -> Trainable:
+    """Go on training an adapter that exists, in its own shape, so that the result still fits the original base.
+
+    Raises UserError for an adapter of another kind, and for settings that ask for another shape than it has.
+    """
+    config = _saved_config(directory)
+    if settings != LoraSettings():
+        for name in ("r", "lora_alpha", "use_dora", "use_rslora"):
+            asked, has = getattr(settings, name), getattr(config, name)
+            if asked != has:
+                raise UserError(
+                    f"lora.{name} is {asked}, but the base is an adapter with {name} {has}, which is trained on",
+                    where=str(directory),
+                    mend="leave the lora settings out, or start from the adapter's own base",
+                )
+    config._register_custom_module({nn.Linear: FusedLoraLinear})
+    wrapped = load_adapter(model, directory, trainable=True, config=config)
+    return Trainable(wrapped.get_base_model(), wrapped)  # type: ignore[arg-type]
+
+
+def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:
+    """The base with a LoRA adapter's update added to its weights. Raises UserError for an adapter of another kind."""
+    config = _saved_config(directory)
+    return load_adapter(model, directory, trainable=False, config=config).merge_and_unload()
+
+
+def _saved_config(directory: Path) -> LoraConfig:
+    config = PeftConfig.from_pretrained(str(directory))
+    if not isinstance(config, LoraConfig):
+        raise UserError(
+            f"this adapter is of the kind {config.peft_type}; only LoRA adapters can be trained on",
+            where=str(directory),
+            mend="start from its base",
+        )
+    return config
 
 
 def train_in_full(model: nn.Module) -> Trainable:

@@ -83,7 +83,7 @@ def load_model(
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(int(embeddings.weight.shape[0]), vocabulary, source, say)
     if source.adapter_directory is not None:
-        model = _with_adapter(model, source.adapter_directory, trainable)
+        model = load_adapter(model, source.adapter_directory, trainable=trainable)
     return Loaded(model.eval(), vocabulary, source)
 
 
@@ -263,11 +263,12 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
             logging.enable_progress_bar()
 
 
-def _with_adapter(model: PreTrainedModel, directory: Path, trainable: bool) -> Any:
+def load_adapter(model: Any, directory: Path, *, trainable: bool, config: Any = None) -> Any:
+    """The model with a PEFT adapter put on; `config` in place of the one beside the weights. Raises `UserError`."""
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, directory, is_trainable=trainable)
+        return PeftModel.from_pretrained(model, directory, is_trainable=trainable, config=config)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(

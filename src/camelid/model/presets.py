@@ -79,7 +79,8 @@ def preset_directory(
     if preset.accept and accept_license != preset.accept:
         raise UserError(
             f"{preset.label} may be used under the Gemma terms of use ({preset.terms}), which you must accept first",
-            mend=f"read them, then add accept_license={preset.accept}",
+            mend=f"read them, then add accept_license={preset.accept} to the recipe, or --accept-license "
+            f"{preset.accept} to quickstart and chat",
         )
     if not preset.files:
         return _ours(preset)

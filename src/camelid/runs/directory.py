@@ -122,6 +122,11 @@ class RunDirectory:
         text = json.dumps({**manifest, "starts": starts}, ensure_ascii=False, indent=1)
         write_durably(self.manifest_file, text.encode("utf-8", errors="backslashreplace"))
 
+    def first_start(self) -> dict[str, Any]:
+        """`start` of the manifest as this run began, empty if it never did."""
+        starts = read_manifest(self.manifest_file).get("starts", []) if self.manifest_file.exists() else []
+        return starts[0] if starts else {}
+
     def metrics(self, *, from_step: int) -> MetricsLog:
         """metrics.jsonl, cut back to the state after `from_step` steps, open for appending."""
         return MetricsLog(self.metrics_file, from_step=from_step)

@@ -47,6 +47,7 @@ def make_manifest(
     base: Mapping[str, Any],
     seed: int,
     dtype: Mapping[str, Any],
+    now: str | None = None,
     accelerators: Sequence[str] = (),
     step: int = 0,
 ) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def make_manifest(
 
     `data`, `eval_data`: see `describe_files`. `template`: {"name", "sha256"}. `base`: {"label", "sha256", ...}.
     `dtype`: the measurement behind the compute type, for example {"chosen": "float32", "float32_gflops": 180.0, ...}.
-    `accelerators`: names of the GPUs used, from whoever may import torch. `step`: where this start begins.
+    `now`: the time that the template was told. `accelerators`: names of the GPUs used, from whoever may import torch.
+    `step`: where this start begins.
     """
     return {
         "format": FORMAT,
@@ -70,6 +72,7 @@ def make_manifest(
             "packages": package_versions(),
             "hardware": hardware(accelerators),
             "dtype": dict(dtype),
+            "now": now,
         },
     }
 

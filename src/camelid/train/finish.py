@@ -52,7 +52,8 @@ def _write(setup: Setup, directory: Path) -> None:
     peft, lm = setup.trainable.peft, setup.trainable.lm
     if peft is not None:
         config = peft.peft_config["default"]
-        config.base_model_name_or_path = _base_name(setup)
+        if setup.source.adapter_directory is None or setup.recipe.from_scratch:  # else it names its base already
+            config.base_model_name_or_path = _base_name(setup)
         config.inference_mode = True
         # not "auto": to decide, PEFT would look for the base's configuration on the hub
         peft.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
@@ -64,9 +65,11 @@ def _write(setup: Setup, directory: Path) -> None:
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         logging.enable_progress_bar()
         lm.set_attn_implementation(attention)  # type: ignore[operator]
+    adapter = setup.source.adapter_directory  # brings a tokenizer of its own where it was saved with one
+    tokenizer = adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else setup.source.directory
     for name in _TOKENIZER_FILES:
-        if (setup.source.directory / name).is_file():
-            shutil.copyfile(setup.source.directory / name, directory / name)
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, directory / name)
     template = setup.data.renderer.template
     _write_template(directory, template.source)
 

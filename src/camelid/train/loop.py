@@ -132,12 +132,13 @@ def train(
         counters, start = Counters(**checkpoint.state["counters"]), checkpoint.step
     total = data.schedule.total_steps
     saved = start if checkpoint is not None else -1
-    evaluation = _evaluation_rows(setup)
+    evaluation = evaluation_rows(setup)
     outcome = Outcome(start, "done", counters)
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         for batch in batches:
             began = time.perf_counter()
+            data.ledger.check(recipe.max_rejected)  # rows are rendered ahead of use, and may fail there too
             seed_step(recipe.seed, batch.step, world.rank)
             set_learning_rate(setup.optimizers, recipe.learning_rate * setup.factor(batch.step))
             weight, useful, computed = world.sum([batch.weight, batch.useful, batch.computed])
@@ -185,7 +186,7 @@ def train(
             if world.first and (step % recipe.logging_steps == 0 or step == total):
                 metrics.write(step, **values)
             better = False
-            if evaluation and recipe.eval_steps and (step % recipe.eval_steps == 0 or step == total):
+            if evaluation and (step == total or (recipe.eval_steps and step % recipe.eval_steps == 0)):
                 with progress.aside():
                     eval_loss = evaluate(setup, evaluation)
                 better = _note_evaluation(outcome, step, eval_loss)
@@ -262,15 +263,8 @@ def peak_memory_bytes(device: torch.device) -> int:
     return process_peak()
 
 
-def _evaluation_rows(setup: Setup) -> list[Row]:
-    """This rank's share of the held-out examples, laid out in rows."""
-    if not setup.recipe.eval_steps:
-        return []
-    return evaluation_rows(setup)
-
-
 def evaluation_rows(setup: Setup) -> list[Row]:
-    """The held-out rows of this rank."""
+    """This rank's share of the held-out examples, laid out in rows."""
     examples = setup.data.evaluation(setup.recipe.max_eval_examples)
     mine = examples[setup.world.rank :: setup.world.size]
     return pack_step(mine, setup.recipe.row_tokens, share=setup.layout == "tree")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,10 +22,10 @@ from camelid.data.sources import read_records
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
-from camelid.model.adapters import Trainable, add_lora, freeze_all_but, train_in_full
+from camelid.model.adapters import Trainable, add_lora, continue_lora, freeze_all_but, merged_adapter, train_in_full
 from camelid.model.fused import fuse
 from camelid.model.layout import check_head, choose_layout
-from camelid.model.load import Loaded, Source, load_model, load_vocabulary, resolve
+from camelid.model.load import Loaded, Source, load_model, resolve, source_vocabulary
 from camelid.model.precision import measure_compute_dtype
 from camelid.train.distributed import World
 from camelid.train.objectives import Objective, objective_of
@@ -105,11 +106,15 @@ def prepare_data(
     say: Say,
     reject: Callable[[Rejection], None] | None = None,
     world: World | None = None,
+    now: str | None = None,
 ) -> TrainingData:
-    """Read, hold out and start to render. Raises UserError for data that cannot be trained on."""
+    """Read, hold out and start to render. Raises UserError for data that cannot be trained on.
+
+    now: the ISO time that a template may write, for a run that goes on: when it began
+    """
     world = world or World()
     ledger = Ledger(on_reject=reject)
-    renderer = make_renderer(recipe, vocabulary, reject=ledger.reject)
+    renderer = make_renderer(recipe, vocabulary, reject=ledger.reject, say=say, now=now)
     records, distil = _read(recipe, ledger, say)
     ledger.check(recipe.max_rejected)
     held: Sequence[Record] = []
@@ -133,7 +138,7 @@ def prepare_data(
     if held:
         # Held-out rows are accounted for in the reading; one that cannot be rendered is only left out.
         eval_renderer = make_renderer(
-            recipe, vocabulary, reject=lambda rejection: say(f"held out, skipped: {rejection}")
+            recipe, vocabulary, reject=lambda rejection: say(f"held out, skipped: {rejection}"), now=now
         )
         held_out = Examples(held, eval_renderer, range(len(held)), reject=lambda rejection: None)
     return TrainingData(units, held_out, renderer, ledger, schedule)
@@ -142,7 +147,7 @@ def prepare_data(
 def read_rows(recipe: Recipe, *, say: Say) -> tuple[list[Record], Renderer, Source]:
     """The rows of `data` unrendered, with the renderer and the base that would be used."""
     source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
-    renderer = make_renderer(recipe, load_vocabulary(source.directory))
+    renderer = make_renderer(recipe, source_vocabulary(source))
     return list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=Ledger(), announce=say)), renderer, source
 
 
@@ -161,10 +166,15 @@ def make_schedule(recipe: Recipe, units: int, world: World) -> StepSchedule:
 
 
 def make_renderer(
-    recipe: Recipe, vocabulary: Vocabulary, *, reject: Callable[[Rejection], None] | None = None
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    *,
+    reject: Callable[[Rejection], None] | None = None,
+    say: Say | None = None,
+    now: str | None = None,
 ) -> Renderer:
     """The one renderer of a recipe."""
-    template = template_for(recipe.template, vocabulary)
+    template = template_for(recipe.template, vocabulary, now=now, announce=say)
     return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
 
 
@@ -191,32 +201,50 @@ def _sources(data: str | list[str | SourceSpec]) -> str | list[str | dict[str, A
     ]
 
 
-def prepare(recipe: Recipe, world: World, *, say: Say, reject: Callable[[Rejection], None] | None = None) -> Setup:
-    """Everything for a run: the data renders in its thread while the model loads."""
+def prepare(
+    recipe: Recipe,
+    world: World,
+    *,
+    say: Say,
+    reject: Callable[[Rejection], None] | None = None,
+    began: Mapping[str, Any] | None = None,
+) -> Setup:
+    """Everything for a run: the data renders in its thread while the model loads.
+
+    began: the manifest's first start, for a run that goes on: it computes and renders as it began
+    """
+    began = began or {}
     source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
-    data = prepare_data(recipe, load_vocabulary(source.directory), say=say, reject=reject, world=world)
+    vocabulary = source_vocabulary(source)
+    data = prepare_data(recipe, vocabulary, say=say, reject=reject, world=world, now=began.get("now"))
     try:
-        return _prepare_model(recipe, world, source, data, say)
+        return _prepare_model(recipe, world, source, data, say, began)
     except BaseException:
         data.close()
         raise
 
 
-def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingData, say: Say) -> Setup:
-    dtype, line, gflops = _compute_type(recipe, world)
+def _prepare_model(
+    recipe: Recipe, world: World, source: Source, data: TrainingData, say: Say, began: Mapping[str, Any]
+) -> Setup:
+    dtype, line, gflops = _compute_type(recipe, world, began)
     say(line)
     loaded: Loaded = load_model(
-        source,
+        replace(source, adapter_directory=None),
         dtype=dtype if recipe.method == "lora" else torch.float32,
         from_scratch=recipe.from_scratch,
         seed=recipe.seed,
         announce=say,
     )
     model: nn.Module = nn.Module.to(loaded.model, world.device)
+    adapter = None if recipe.from_scratch else source.adapter_directory
+    if adapter is not None and recipe.method != "lora":
+        model = merged_adapter(model, adapter)
+        say(f"the adapter {adapter} is merged into the base")
     fuse(model)
     layout, reason = choose_layout(model, recipe.layout)
     say(f"layout: {layout} ({reason})")
-    trainable = make_trainable(recipe, model)
+    trainable = make_trainable(recipe, model, adapter)
     trained, everything = trainable.count()
     say(f"method: {recipe.method}, {trained:,} of {everything:,} parameters trained ({trained / everything:.2%})")
     if layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
@@ -233,7 +261,7 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
         recipe=recipe,
         world=world,
         source=source,
-        vocabulary=loaded.vocabulary,
+        vocabulary=data.renderer.vocabulary,
         data=data,
         trainable=trainable,
         layout=layout,
@@ -246,18 +274,22 @@ def _prepare_model(recipe: Recipe, world: World, source: Source, data: TrainingD
     )
 
 
-def _compute_type(recipe: Recipe, world: World) -> tuple[torch.dtype, str, float]:
-    """(type, one line for the log, measured GFLOP/s): ranks agree on one type."""
+def _compute_type(recipe: Recipe, world: World, began: Mapping[str, Any]) -> tuple[torch.dtype, str, float]:
+    """(type, one line for the log, measured GFLOP/s): ranks agree on one type, and so do the starts of a run."""
     if recipe.dtype != "auto":
         return _DTYPES[recipe.dtype], f"compute type: {recipe.dtype} (as asked)", 0.0
+    if chosen := began.get("dtype", {}).get("chosen"):
+        return _DTYPES[chosen], f"compute type: {chosen} (as this run began)", 0.0
     measured = measure_compute_dtype(device=world.device)
     chosen = torch.bfloat16 if world.max(float(measured.dtype == torch.bfloat16)) else torch.float32
     rate = measured.gflops_bfloat16 if chosen == torch.bfloat16 else measured.gflops_float32
     return chosen, str(measured), rate
 
 
-def make_trainable(recipe: Recipe, model: nn.Module) -> Trainable:
-    """Choose the weights that the recipe's method trains."""
+def make_trainable(recipe: Recipe, model: nn.Module, adapter: Path | None = None) -> Trainable:
+    """Choose the weights that the recipe's method trains; method lora goes on with `adapter` if there is one."""
+    if recipe.method == "lora" and adapter is not None:
+        return continue_lora(model, adapter, recipe.lora)
     if recipe.method == "lora":
         return add_lora(model, recipe.lora, seed=recipe.seed)
     if recipe.method == "freeze":

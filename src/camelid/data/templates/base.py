@@ -32,6 +32,7 @@ class RowFault(Exception):
 
 class Template(Protocol):
     name: str
+    now: str | None  # the ISO time that it writes where it writes one
 
     @property
     def source(self) -> str:
