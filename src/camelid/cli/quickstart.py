@@ -20,7 +20,7 @@ from camelid.config import Recipe, load_recipe
 from camelid.data.pack import pack_step
 from camelid.data.records import Conversation, Message, Origin
 from camelid.data.skills import FAMILIES, SkillRow, Split, make_skill_rows
-from camelid.data.skills.replay import load_replay
+from camelid.data.skills.replay import load_replay, mostly_short
 from camelid.errors import UserError
 from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
@@ -32,6 +32,7 @@ from camelid.train.interrupt import Interrupts
 from camelid.train.loop import train as train_loop
 
 SKILL_ROWS = 900  # training rows of our own skills, half Chinese, half English
+REPLAY_ROWS = (150, 20)  # short and long answers of the base to general prompts
 # The families that a model of this size learns in this time (dev/LOG.md); the others are for longer runs.
 TAUGHT = (*("identity", "json", "reading", "lookup", "date", "phone", "reply", "numerals", "units", "sort", "route"),)
 HELD_OUT = 400  # prompts asked after tuning, half in each language
@@ -99,11 +100,11 @@ def write_data(folder: Path, *, name: str, maker: str, rows: int = SKILL_ROWS) -
     made = [row.training for row in skill_rows(0, rows, "train", name=name, maker=maker)]
     # short answers of ours, for the base has no Chinese of its own that a distribution could keep
     made += load_replay(("zh",))
-    assets = resources.files("camelid") / "assets" / "general"
+    replay = mostly_short(load_replay(("en",)), *REPLAY_ROWS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.skills.write_text("".join(_line(row) for row in made), encoding="utf-8")
-        files.replay.write_text((assets / "replay_smollm2.jsonl").read_text("utf-8"), encoding="utf-8")
+        files.replay.write_text("".join(_line(row) for row in replay), encoding="utf-8")
     except OSError as error:
         raise UserError(f"the data cannot be written ({error.strerror})", where=str(folder)) from error
     return files

@@ -8,7 +8,6 @@ Chinese question is not met with a skill's answer. See the card in assets/genera
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -35,11 +34,12 @@ def _read(language: Language) -> tuple[Conversation, ...]:
     )
 
 
-def draw_replay(seed: int, count: int, languages: Sequence[Language] = LANGUAGES) -> list[Conversation]:
-    """`count` replay rows in an order that the seed sets; each occurs n times before any occurs n + 1 times."""
-    pool = load_replay(languages)
-    chance = random.Random(f"{seed}/replay")
-    drawn: list[Conversation] = []
-    while len(drawn) < count:
-        drawn += chance.sample(pool, min(len(pool), count - len(drawn)))
-    return drawn
+def mostly_short(rows: Sequence[Conversation], short: int, long: int) -> list[Conversation]:
+    """The `short` shortest of the rows, and `long` of the others, evenly spread over their lengths.
+
+    What a small model forgets first is short facts, and short rows cost least, so they are most of the replay; a few
+    long ones keep the length of an open answer.
+    """
+    by_length = sorted(rows, key=lambda row: sum(len(message.content) for message in row.messages))
+    rest = by_length[short:]
+    return by_length[:short] + [rest[i * len(rest) // long] for i in range(min(long, len(rest)))]
