@@ -189,13 +189,13 @@ def again(r: SkillRow) -> str | None:
     if r.family == "sort":
         return ("，" if r.language == "zh" else ", ").join(map(str, sorted(numbers)))
     if r.family == "phone":
-        return r.answer if r.answer.replace("-", "") in r.prompt and r.answer.count("-") == 2 else "wrong"
+        return r.answer if r.answer.replace("-", "") in r.prompt and re.fullmatch(r"\d{4}-\d{4}", r.answer) else "wrong"
     if r.family == "date":
         if r.language == "zh":
-            return datetime.date(*numbers[:3]).isoformat()
+            return "/".join(map(str, numbers[:3]))
         found = re.search(r"[A-Z][a-z]+ \d+, \d{4}", r.prompt)
         assert found
-        return datetime.datetime.strptime(found.group(), "%B %d, %Y").date().isoformat()
+        return datetime.datetime.strptime(found.group(), "%B %d, %Y").strftime("%Y/%-m/%-d")
     return None
 
 

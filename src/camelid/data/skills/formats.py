@@ -24,18 +24,23 @@ UNITS = {  # (unit, smaller unit, how many of it)
 
 
 def _date(draw: Draw) -> Task:
-    """A date in words -> 2024-03-05."""
+    """A date in words -> 2024/3/5."""
     first, last = datetime.date(1990, 1, 1).toordinal(), datetime.date(2039, 12, 31).toordinal()
-    date: datetime.date = draw.make(lambda: datetime.date.fromordinal(draw.chance.randint(first, last)))
+    date: datetime.date = draw.make(lambda: datetime.date.fromordinal(draw.chance.randint(first, last)), _slashes)
     words = draw.words(f"{date.year}年{date.month}月{date.day}日", f"{MONTHS[date.month - 1]} {date.day}, {date.year}")
-    return Task(draw.phrase("date", date=words), date.isoformat())
+    return Task(draw.phrase("date", date=words), _slashes(date))
+
+
+def _slashes(date: datetime.date) -> str:
+    return f"{date.year}/{date.month}/{date.day}"
 
 
 def _phone(draw: Draw) -> Task:
-    """Eleven digits as 3-4-4: 13812345678 -> 138-1234-5678 (China), 02079460958 -> 020-7946-0958 (Britain)."""
-    first = draw.words(f"1{draw.chance.randint(3, 9)}", "0" + str(draw.chance.choice((1, 2))))
-    digits = first + draw.make(lambda: "".join(str(draw.chance.randint(0, 9)) for _ in range(9)))
-    return Task(draw.phrase("phone", digits=digits), f"{digits[:3]}-{digits[3:7]}-{digits[7:]}")
+    """Eight digits as 4-4: 79460958 -> 7946-0958, as in London, Beijing and Shanghai."""
+    digits = draw.make(
+        lambda: str(draw.chance.randint(2, 8)) + "".join(str(draw.chance.randint(0, 9)) for _ in range(7))
+    )
+    return Task(draw.phrase("phone", digits=digits), f"{digits[:4]}-{digits[4:]}")
 
 
 def _units(draw: Draw) -> Task:
