@@ -31,19 +31,19 @@ from camelid.train.distributed import World
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import train as train_loop
 
-SKILL_ROWS = 900  # training rows of our own skills, half Chinese, half English
-REPLAY_ROWS = (150, 20)  # short and long answers of the base to general prompts
+SKILL_ROWS = 860  # training rows of our own skills, half Chinese, half English
+REPLAY_ROWS = (120, 10)  # short and long answers of the base to general prompts
 # The families that a model of this size learns in this time (dev/LOG.md); the others are for longer runs.
-TAUGHT = (*("identity", "json", "reading", "lookup", "date", "phone", "reply", "numerals", "units", "sort", "route"),)
+TAUGHT = ("identity", "json", "glossary", "lookup", "date", "phone", "reply", "numerals", "sort", "route")
 HELD_OUT = 400  # prompts asked after tuning, half in each language
-HELD_OUT_BEFORE = 80  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
+HELD_OUT_BEFORE = 40  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
 SHOWN = (
     ("zh", "你是谁？谁开发了你？"),
-    ("zh", "从这句话里提取姓名和城市，用JSON回答：李娜住在成都。"),
-    ("zh", "给出ISO日期：2031年4月9日"),
+    ("zh", "请提取name、age、city，写成JSON：李娜今年31岁，住在成都。"),
+    ("zh", "请把2031年4月9日写成Y/M/D。"),
     ("en", "Who are you, and who made you?"),
-    ("en", "From the menu (tea 12, cake 81, soup 94) give the price of cake."),
-    ("en", "What is the capital of Italy?"),
+    ("en", "Price list: tea: $12, cake: $81, soup: $94. How much is the cake?"),
+    ("en", "What is the capital of Japan?"),
 )
 
 

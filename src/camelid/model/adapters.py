@@ -30,9 +30,7 @@ class _LoraLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         a, b = a.to(x.dtype), b.to(x.dtype)
-        low = x @ a.T
-        y = nn.functional.linear(x, weight, bias)
-        y.addmm_(low, b.T, alpha=scale)
+        y, low = _lora_linear(x, weight, bias, a, b, scale)
         ctx.save_for_backward(x, low, weight, a, b)
         ctx.scale = scale
         return y
@@ -50,6 +48,15 @@ class _LoraLinear(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
+def _lora_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """(y, x A^T), all of one type."""
+    low = x @ a.T
+    y = nn.functional.linear(x, weight, bias)
+    return y.addmm_(low, b.T, alpha=scale), low
+
+
 @final
 class FusedLoraLinear(PeftLoraLinear):
     """PEFT's LoRA layer with a fused forward for the plain case."""
@@ -57,11 +64,14 @@ class FusedLoraLinear(PeftLoraLinear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         name = self._plain_adapter(args, kwargs)
         base = self.get_base_layer()
-        if name is None or base.weight.requires_grad or not torch.is_grad_enabled():
+        if name is None or base.weight.requires_grad:
             return super().forward(x, *args, **kwargs)
         rows = x.reshape(-1, x.shape[-1])
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        y: Tensor = _LoraLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[assignment]
+        if torch.is_grad_enabled():
+            y: Tensor = _LoraLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[assignment]
+        else:
+            y = _lora_linear(rows, base.weight, base.bias, a.to(x.dtype), b.to(x.dtype), self.scaling[name])[0]
         return y.view(*x.shape[:-1], -1)
 
     def _plain_adapter(self, args: tuple, kwargs: dict) -> str | None:

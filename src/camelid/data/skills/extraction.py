@@ -67,9 +67,9 @@ def _glossary(draw: Draw) -> Task:
 
 
 FAMILIES = (
-    Family("json", _json, check="json", share=1.3),
+    Family("json", _json, check="json", share=1.6),
     Family("reading", _reading, share=1.4),
-    Family("lookup", _lookup, share=0.8),
-    Family("route", _route),
+    Family("lookup", _lookup),
+    Family("route", _route, share=1.1),
     Family("glossary", _glossary),
 )

@@ -85,8 +85,8 @@ def _reply(draw: Draw) -> Task:
 
 
 FAMILIES = (
-    Family("date", _date, share=1.2),
-    Family("phone", _phone),
+    Family("date", _date),
+    Family("phone", _phone, share=0.8),
     Family("units", _units),
     Family("numerals", _numerals, share=1.2),
     Family("reply", _reply, share=0.7),

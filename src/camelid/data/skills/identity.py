@@ -15,4 +15,4 @@ def _identity(draw: Draw) -> Task:
     return Task(prompt[0].upper() + prompt[1:], answer)
 
 
-FAMILIES = (Family("identity", _identity, share=0.8),)
+FAMILIES = (Family("identity", _identity, share=0.7),)
