@@ -17,9 +17,6 @@ from camelid.data.templates.formats import FORMATS
 from camelid.data.vocabulary import Vocabulary
 
 NANO = Path(str(resources.files("camelid"))) / "assets" / "nano"
-pytestmark = pytest.mark.skipif(
-    not NANO.is_dir(), reason="nano is not trained yet: recipes/pretrain-nano.yaml makes it"
-)
 ROW = re.compile(r"^\| `([^`]+)` \| ([\d,]+) \| `([0-9a-f]{64})` \|$", re.MULTILINE)
 
 
