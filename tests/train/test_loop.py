@@ -116,7 +116,8 @@ def test_distilled_rows_among_others_give_what_they_give_alone(tmp_path: Path, l
             ids = torch.from_numpy(example.ids.astype("int64"))[None]
             lm.set_attn_implementation("sdpa")
             model = lm(input_ids=ids).logits[0].log_softmax(-1)
-            with setup.trainable.peft.disable_adapter():
+            assert setup.trainable.peft is not None
+            with setup.trainable.peft.disable_adapter():  # PEFT's own switch is the oracle of ours
                 base = lm(input_ids=ids).logits[0].log_softmax(-1)
             each = torch.nn.functional.kl_div(model, base, log_target=True, reduction="none").sum(-1)
             kl += float((each[:-1] * torch.from_numpy(example.weight[1:])).sum())

@@ -8,6 +8,8 @@ replaced by one autograd function that adds the low-rank product in place and ke
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +17,8 @@ from typing import Any, final
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear as PeftLoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from camelid.config import FreezeSettings, LoraSettings
@@ -102,6 +106,24 @@ class Trainable:
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The trained parameters by their name in `lm`."""
         return {name: p for name, p in self.lm.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base alone. PEFT's own switch also visits every parameter, which took 34 ms of each step of SmolLM2."""
+        assert self.peft is not None, "there is no adapter to switch off"
+        modules = list(self.lm.modules())
+        if any(isinstance(module, ModulesToSaveWrapper) for module in modules):
+            with self.peft.disable_adapter():
+                yield
+            return
+        layers = [module for module in modules if isinstance(module, BaseTunerLayer)]
+        try:
+            for layer in layers:
+                layer._disable_adapters = True
+            yield
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
 
     def count(self) -> tuple[int, int]:
         """(trained, all) parameters."""

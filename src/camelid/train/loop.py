@@ -231,9 +231,8 @@ def _kl(setup: Setup, tree: TokenTree, hidden: torch.Tensor) -> torch.Tensor:
 
     hidden: (N, D) of the tree's nodes
     """
-    peft, lm = setup.trainable.peft, setup.trainable.lm
-    assert peft is not None, "the recipe's validation asks for a LoRA adapter"
-    with torch.no_grad(), peft.disable_adapter():
+    lm = setup.trainable.lm
+    with torch.no_grad(), setup.trainable.without_adapter():
         base = hidden_states(lm, tree, setup.layout)
     edges = trained_edges(tree, hidden.device)
     kl = kl_to_base(hidden.index_select(0, edges.parents), base.index_select(0, edges.parents), head_of(lm))
