@@ -19,7 +19,7 @@ from camelid.errors import UserError
 
 TRAIN = make_skill_rows(0, 2400, name="Koala", maker="Gum Tree")
 HELDOUT = make_skill_rows(1, 1200, split="heldout", name="Koala", maker="Gum Tree")
-KINDS = ("name", "city", "thing", "team", "topic", "word_pair")
+KINDS = ("name", "thing", "team", "topic", "word_pair")
 IDS = [f"{family.name}-{language}" for family in FAMILIES for language in LANGUAGES]
 
 

@@ -31,15 +31,15 @@ from camelid.train.distributed import World
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import train as train_loop
 
-SKILL_ROWS = 900  # training rows of our own skills, half Chinese, half English
+SKILL_ROWS = 880  # training rows of our own skills, half Chinese, half English
 REPLAY_ROWS = (125, 15)  # short and long answers of the base to general prompts
 # The families that a model of this size learns in this time (dev/LOG.md); the others are for longer runs.
-TAUGHT = ("identity", "json", "glossary", "lookup", "date", "phone", "reply", "numerals", "sort", "route")
+TAUGHT = ("identity", "json", "reading", "lookup", "date", "phone", "reply", "numerals", "sort", "route")
 HELD_OUT = 400  # prompts asked after tuning, half in each language
 HELD_OUT_BEFORE = 40  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
 SHOWN = (
     ("zh", "你是谁？谁开发了你？"),
-    ("zh", "请提取name、age、city，写成JSON：李娜今年31岁，住在成都。"),
+    ("zh", "请提取name、age，写成JSON：李娜今年31岁。"),
     ("zh", "请把2031年4月9日写成Y/M/D。"),
     ("en", "Who are you, and who made you?"),
     ("en", "Price list: tea: $12, cake: $81, soup: $94. How much is the cake?"),

@@ -22,4 +22,4 @@ def _sort(draw: Draw) -> Task:
     return Task(draw.phrase("sort", items=draw.listing(shuffled)), draw.listing(ordered))
 
 
-FAMILIES = (Family("numbered", _numbered, share=1.1), Family("sort", _sort, share=1.2))
+FAMILIES = (Family("numbered", _numbered, share=1.1), Family("sort", _sort, share=1.8))
