@@ -31,8 +31,8 @@ from camelid.train.distributed import World
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import train as train_loop
 
-SKILL_ROWS = 880  # training rows of our own skills, half Chinese, half English
-REPLAY_ROWS = (125, 15)  # short and long answers of the base to general prompts
+SKILL_ROWS = 780  # training rows of our own skills, half Chinese, half English
+REPLAY_ROWS = (135, 10)  # short and long answers of the base to general prompts
 # The families that a model of this size learns in this time (dev/LOG.md); the others are for longer runs.
 TAUGHT = ("identity", "json", "reading", "lookup", "date", "phone", "reply", "numerals", "sort", "route")
 HELD_OUT = 400  # prompts asked after tuning, half in each language
