@@ -89,7 +89,7 @@ def test_distilled_rows_among_others_give_what_they_give_alone(tmp_path: Path, l
     recipe = tiny_recipe(tmp_path, method="lora", layout=layout, kl_to_base=0.3)
     setup = prepare(recipe, World(), say=lambda line: None)
     setup.data.close()
-    lm = setup.trainable.lm
+    lm: Any = setup.trainable.lm
 
     def gradient(examples: list[Example]) -> tuple[float, torch.Tensor]:
         loss = sum(row_loss(setup, row) for row in pack_step(examples, recipe.row_tokens, share=layout == "tree"))

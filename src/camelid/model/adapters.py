@@ -71,11 +71,14 @@ class FusedLoraLinear(PeftLoraLinear):
         if name is None or base.weight.requires_grad:
             return super().forward(x, *args, **kwargs)
         rows = x.reshape(-1, x.shape[-1])
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        weight: Any = base.weight
+        bias: Any = base.bias
+        a: Any = self.lora_A[name].weight
+        b: Any = self.lora_B[name].weight
         if torch.is_grad_enabled():
-            y: Tensor = _LoraLinear.apply(rows, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[assignment]
+            y: Tensor = _LoraLinear.apply(rows, weight, bias, a, b, self.scaling[name])  # type: ignore[assignment]
         else:
-            y = _lora_linear(rows, base.weight, base.bias, a.to(x.dtype), b.to(x.dtype), self.scaling[name])[0]
+            y = _lora_linear(rows, weight, bias, a.to(x.dtype), b.to(x.dtype), self.scaling[name])[0]
         return y.view(*x.shape[:-1], -1)
 
     def _plain_adapter(self, args: tuple, kwargs: dict) -> str | None:
