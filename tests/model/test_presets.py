@@ -77,7 +77,7 @@ def test_the_terms_come_first(parted: Path, accepted: str | None) -> None:
     with pytest.raises(UserError) as caught:
         preset_directory("parted", accept_license=accepted)
     assert "https://ai.google.dev/gemma/terms" in str(caught.value)
-    assert str(caught.value).endswith("add accept_license=gemma")
+    assert "add accept_license=gemma to the recipe, or --accept-license gemma to" in str(caught.value)
     assert not cache_directory().exists()
 
 
