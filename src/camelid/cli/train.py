@@ -47,8 +47,7 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
     with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
         progress = Progress("silent" if as_json else "auto") if world.first else SilentProgress()
         outcome = train_loop(run.setup, run.directory, progress, interrupts, run.checkpoint)
-        if isinstance(progress, Progress):
-            progress.close()
+        progress.close()
         tell_rows(run)
         if outcome.stopped == "interrupted":
             run.say(f"saved after step {outcome.step}; the same command goes on from there")

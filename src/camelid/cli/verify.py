@@ -27,6 +27,7 @@ from camelid.data.templates.jinja import JinjaTemplate
 from camelid.data.templates.shape import plain_messages
 from camelid.errors import UserError
 from camelid.model.layout import edge_output, hidden_states, ordinary_attention
+from camelid.model.load import tokenizer_directory
 from camelid.runs.directory import RunDirectory
 from camelid.train.distributed import World
 from camelid.train.finish import save_final
@@ -99,7 +100,7 @@ def _render_parity(recipe: Recipe) -> list[Check]:
     conversations = [r for r in records if isinstance(r, Conversation)][: recipe.per_device_train_batch_size * STEPS]
     if not conversations:
         return []
-    theirs = PreTrainedTokenizerFast.from_pretrained(source.directory)
+    theirs = PreTrainedTokenizerFast.from_pretrained(tokenizer_directory(source))
     template = renderer.template
     assert isinstance(template, JinjaTemplate)
     compared, differing, first = 0, 0, ""

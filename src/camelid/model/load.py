@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     from camelid.data.vocabulary import Vocabulary
 
-__all__ = ["Kind", "Loaded", "Source", "check_weights", "load_model", "load_vocabulary", "resolve", "source_vocabulary"]
+__all__ = [
+    "Kind",
+    "Loaded",
+    "Source",
+    "check_weights",
+    "load_model",
+    "load_vocabulary",
+    "resolve",
+    "source_vocabulary",
+    "tokenizer_directory",
+]
 
 # Larger than any model there is: beyond it a config is hostile or damaged, and building it would eat all memory.
 _LIMITS = {
@@ -94,15 +104,21 @@ def load_vocabulary(directory: Path) -> Vocabulary:
     return Vocabulary.from_directory(directory)
 
 
+def tokenizer_directory(source: Source) -> Path:
+    """Where a source's tokenizer lies: beside its adapter if that was saved with one, else with the base."""
+    adapter = source.adapter_directory
+    return adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else source.directory
+
+
 def source_vocabulary(source: Source) -> Vocabulary:
     """The tokenizer of a source: an adapter's own, with the chat template it was trained in, where it brings one.
 
     Generation still stops at every token that ends the base's texts. Raises `UserError`.
     """
-    adapter = source.adapter_directory
-    if adapter is None or not (adapter / "tokenizer.json").is_file():
-        return load_vocabulary(source.directory)
-    own = load_vocabulary(adapter)
+    directory = tokenizer_directory(source)
+    own = load_vocabulary(directory)
+    if directory == source.directory:
+        return own
     return replace(own, eos_ids=tuple(dict.fromkeys((*own.eos_ids, *_configured_ends(source.directory)))))
 
 

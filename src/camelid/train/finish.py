@@ -21,6 +21,7 @@ from transformers.utils import logging
 from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
 from camelid.model.layout import hidden_states, ordinary_attention
+from camelid.model.load import tokenizer_directory
 from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
 
@@ -65,8 +66,7 @@ def _write(setup: Setup, directory: Path) -> None:
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         logging.enable_progress_bar()
         lm.set_attn_implementation(attention)  # type: ignore[operator]
-    adapter = setup.source.adapter_directory  # brings a tokenizer of its own where it was saved with one
-    tokenizer = adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else setup.source.directory
+    tokenizer = tokenizer_directory(setup.source)
     for name in _TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, directory / name)

@@ -65,6 +65,9 @@ class SilentProgress:
     def note(self, text: str) -> None:
         """Nothing."""
 
+    def close(self) -> None:
+        """Nothing."""
+
 
 @dataclass
 class Counters:
