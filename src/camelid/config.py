@@ -186,7 +186,7 @@ class Recipe(_Section):
     output_dir: str = Field(default="runs/{name}", description="run directory; {name} is the recipe's file name")
     logging_steps: PositiveInt = Field(default=1)
     eval_steps: PositiveInt | None = Field(
-        default=None, description="evaluate every so many steps; none: at the end only"
+        default=None, description="evaluate every so many steps, besides the start and the end"
     )
     save_steps: PositiveInt | None = Field(
         default=None, description="checkpoint every so many steps; none: at the end and when interrupted"

@@ -140,15 +140,17 @@ def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
     outcome = finished.outcome
     assert outcome.stopped == "early"
     assert outcome.step < 60
-    best_step, best_loss = min(outcome.eval_losses, key=lambda pair: pair[1])
+    best_step, best_loss = min(outcome.eval_losses[1:], key=lambda pair: pair[1])  # the first is the base's
     assert (outcome.counters.best_step, outcome.counters.best_loss) == (best_step, best_loss)
     assert f"step-{best_step}" in [path.name for path in list_checkpoints(finished.directory.checkpoints)]
     assert any("stopping early" in line for line in finished.said)
 
 
-def test_without_eval_steps_held_out_rows_are_measured_at_the_end(tmp_path: Path) -> None:
-    outcome = run(tiny_recipe(tmp_path, max_steps=3, eval_fraction=0.2)).outcome
-    assert [step for step, _ in outcome.eval_losses] == [3]
+def test_without_eval_steps_held_out_rows_are_measured_before_and_after(tmp_path: Path) -> None:
+    finished = run(tiny_recipe(tmp_path, max_steps=3, eval_fraction=0.2))
+    assert [step for step, _ in finished.outcome.eval_losses] == [0, 3]
+    written = [row["step"] for row in read_metrics(finished.directory.metrics_file) if "eval_loss" in row]
+    assert written == [0, 3]
 
 
 def test_too_many_rows_that_cannot_be_rendered_stop_the_run(tmp_path: Path) -> None:

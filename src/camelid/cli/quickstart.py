@@ -25,6 +25,8 @@ from camelid.errors import UserError
 from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
 from camelid.generate.local import LocalGenerator
+from camelid.model.load import source_vocabulary
+from camelid.model.resolve import resolve
 from camelid.runs.progress import Progress
 from camelid.runs.report_data import Perplexity, Retention, Sample, Share, Skill
 from camelid.train.distributed import World
@@ -35,6 +37,7 @@ SKILL_ROWS = 780  # training rows of our own skills, half Chinese, half English
 REPLAY_ROWS = (135, 10)  # short and long answers of the base to general prompts
 # The families that a model of this size learns in this time (dev/LOG.md); the others are for longer runs.
 TAUGHT = ("identity", "json", "reading", "lookup", "date", "phone", "reply", "numerals", "sort", "route")
+TEXT_BASE_LEARNING_RATE = 6e-4  # for a base that only continues text (dev/LOG.md)
 HELD_OUT = 400  # prompts asked after tuning, half in each language
 HELD_OUT_BEFORE = 40  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
 SHOWN = (
@@ -59,7 +62,14 @@ def quickstart(*, name: str, maker: str, output_dir: Path, base: str, accept_lic
     """Run it; the exit code."""
     began = time.monotonic()
     files = write_data(output_dir.parent / f"{output_dir.name}-data", name=name, maker=maker)
-    recipe = quickstart_recipe(files, output_dir=output_dir, base=base, accept_license=accept_license)
+    source = resolve(base, accept_license=accept_license, announce=say)
+    recipe = quickstart_recipe(
+        files,
+        output_dir=output_dir,
+        base=base,
+        accept_license=accept_license,
+        answers=source_vocabulary(source).chat_template is not None,
+    )
     with Interrupts() as interrupts, opened_run(recipe, World(), interrupts) as run:
         tell_plan(run)
         exam, asked = _exam(run, base), skill_rows(1, HELD_OUT, "heldout", name=name, maker=maker)
@@ -121,13 +131,21 @@ def _line(conversation: Conversation) -> str:
     return json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
 
 
-def quickstart_recipe(files: Files, *, output_dir: Path, base: str, accept_license: str | None) -> Recipe:
-    """assets/quickstart.yaml with the paths of this run. A finished run there is renamed, one interrupted goes on."""
+def quickstart_recipe(
+    files: Files, *, output_dir: Path, base: str, accept_license: str | None, answers: bool
+) -> Recipe:
+    """assets/quickstart.yaml with the paths of this run. A finished run there is renamed, one interrupted goes on.
+
+    `answers`: the base was trained to. One that only continues text has no way of answering to be held to: it learns
+    the replayed answers as text, in smaller steps, as nothing else holds its general ability.
+    """
     overrides = [
         f"base={base}",
         f"output_dir={output_dir}",
         f"resume={'no' if (output_dir / 'final').exists() else 'auto'}",
     ]
+    if not answers:
+        overrides.append(f"learning_rate={TEXT_BASE_LEARNING_RATE}")
     if accept_license is not None:
         overrides.append(f"accept_license={accept_license}")
     with resources.as_file(resources.files("camelid") / "assets" / "quickstart.yaml") as path:
@@ -135,6 +153,8 @@ def quickstart_recipe(files: Files, *, output_dir: Path, base: str, accept_licen
     paths = {"SKILLS": str(files.skills), "REPLAY": str(files.replay)}
     assert not isinstance(recipe.data, str)
     sources = [s.model_copy(update={"path": paths[s.path]}) for s in recipe.data if not isinstance(s, str)]
+    if not answers:
+        sources = [s.model_copy(update={"distil": 0.0}) for s in sources]
     return recipe.model_copy(update={"data": sources})
 
 

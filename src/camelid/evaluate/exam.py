@@ -62,9 +62,14 @@ class Exam:
         return [completion.text for completion in self.generator.generate(conversations, sampling)]
 
     def log_probability(self, text: str) -> tuple[float, int]:
-        """(summed log-probability, predicted tokens) of running text; the first token of each window is given."""
-        ids = self._ids(text)
-        windows = [ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
+        """(summed log-probability, predicted tokens) of running text.
+
+        Each window begins with bos where the tokenizer's convention says so (Gemma without it makes nonsense); else
+        its first token is given, not predicted.
+        """
+        ids, vocabulary = self._ids(text), self.generator.renderer.vocabulary
+        head = [vocabulary.id_of(vocabulary.bos)] if vocabulary.adds_bos and vocabulary.bos else []
+        windows = [head + ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
         examples = []
         for window in windows:
             weight = np.ones(len(window), np.float32)

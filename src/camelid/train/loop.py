@@ -24,6 +24,7 @@ from camelid.model.head import head_of, kl_to_base
 from camelid.model.layout import edge_output, edges_of, hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
+from camelid.runs.metrics import MetricsLog
 from camelid.train.checkpoint import Checkpoint, save_checkpoint
 from camelid.train.interrupt import Interrupts
 from camelid.train.optim import set_learning_rate
@@ -139,6 +140,10 @@ def train(
     outcome = Outcome(start, "done", counters)
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
+        if evaluation is not None and start == 0:
+            before = _evaluate_aside(setup, evaluation, progress, metrics, 0)
+            outcome.eval_losses.append((0, before))  # what the base can do; no checkpoint of ours to be the best
+            progress.note(f"step 0: eval loss {before:.4f} (before training)")
         for batch in batches:
             began = time.perf_counter()
             data.ledger.check(recipe.max_rejected)  # rows are rendered ahead of use, and may fail there too
@@ -189,13 +194,11 @@ def train(
             if world.first and (step % recipe.logging_steps == 0 or step == total):
                 metrics.write(step, **values)
             better = False
-            if evaluation and (step == total or (recipe.eval_steps and step % recipe.eval_steps == 0)):
-                with progress.aside():
-                    eval_loss = evaluate(setup, evaluation)
+            due = step == total or (recipe.eval_steps and step % recipe.eval_steps == 0)
+            if evaluation is not None and due:
+                eval_loss = _evaluate_aside(setup, evaluation, progress, metrics, step)
                 better = _note_evaluation(outcome, step, eval_loss)
                 progress.note(f"step {step}: eval loss {eval_loss:.4f}{' (best so far)' if better else ''}")
-                if world.first:
-                    metrics.write(step, eval_loss=eval_loss)
             if (recipe.save_steps and step % recipe.save_steps == 0) or (better and recipe.load_best_model_at_end):
                 metrics.sync()
                 _save(setup, run, step, counters)
@@ -265,9 +268,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     return process_peak()
 
 
-def evaluation_rows(setup: Setup) -> list[Row]:
-    """This rank's share of the held-out examples, laid out in rows."""
+def evaluation_rows(setup: Setup) -> list[Row] | None:
+    """This rank's share of the held-out examples, laid out in rows (perhaps none); None if nothing is held out."""
     examples = setup.data.evaluation(setup.recipe.max_eval_examples)
+    if not examples:
+        return None
     mine = examples[setup.world.rank :: setup.world.size]
     return pack_step(mine, setup.recipe.row_tokens, share=setup.layout == "tree")
 
@@ -334,6 +339,15 @@ def _drop_gradients(parameters: dict[str, nn.Parameter]) -> None:
     """An interrupted step leaves no trace: it is trained again, whole, after resuming."""
     for parameter in parameters.values():
         parameter.grad = None
+
+
+def _evaluate_aside(setup: Setup, rows: list[Row], progress: Progress, metrics: MetricsLog, step: int) -> float:
+    """The evaluation loss after `step`, with the bar put aside meanwhile; written to the run's metrics."""
+    with progress.aside():
+        loss = evaluate(setup, rows)
+    if setup.world.first:
+        metrics.write(step, eval_loss=loss)
+    return loss
 
 
 def _note_evaluation(outcome: Outcome, step: int, loss: float) -> bool:
