@@ -265,6 +265,11 @@ def test_verify_renders_inputs_and_tools_as_training_does(tmp_path: Path, templa
     assert parity["detail"].startswith("11 prompts" if template == "chatml" else "9 prompts")
 
 
+def test_python_m_camelid_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "camelid", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "camelid")
+
+
 def test_schema_doctor_version_and_help() -> None:
     code, out, _ = _camelid("schema")
     assert code == 0

@@ -146,6 +146,12 @@ def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
     assert any("stopping early" in line for line in finished.said)
 
 
+@pytest.mark.parametrize(("warmup", "warned"), [(3, True), (2, False)])
+def test_a_warm_up_that_never_ends_is_announced(tmp_path: Path, warmup: int, warned: bool) -> None:
+    finished = run(tiny_recipe(tmp_path, max_steps=3, warmup_steps=warmup))
+    assert any("never reaches its peak" in line for line in finished.said) == warned
+
+
 def test_without_eval_steps_held_out_rows_are_measured_before_and_after(tmp_path: Path) -> None:
     finished = run(tiny_recipe(tmp_path, max_steps=3, eval_fraction=0.2))
     assert [step for step, _ in finished.outcome.eval_losses] == [0, 3]
