@@ -7,6 +7,7 @@ renders in the order in which the first epoch asks. What a record teaches under 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ from camelid.data.records import (
 from camelid.data.render import Rendered, Renderer
 
 ROWS_AT_ONCE = 256
+REST = 9.0  # while nobody waits, the thread rests so many times as long as it worked: the cores are the training's
 
 
 def teachings(record: Record) -> list[Conversation] | Text | str:
@@ -96,7 +98,9 @@ class Examples:
         self._rendered: list[list[Example] | None] = [None] * len(records)
         self._ready = threading.Condition()
         self._fault: BaseException | None = None
+        self._awaited = self._finishing = False  # somebody waits for a row; for all of them
         self._cancelled = False
+        self._left = len(records)
         self._thread = threading.Thread(target=self._work, args=(np.asarray(order),), name="render", daemon=True)
         self._thread.start()
 
@@ -109,11 +113,16 @@ class Examples:
             while (examples := self._rendered[row]) is None:
                 if self._fault is not None:
                     raise self._fault
+                self._awaited = True
+                self._ready.notify_all()
                 self._ready.wait()
             return examples
 
     def finish(self) -> None:
         """Wait until every row is rendered."""
+        with self._ready:
+            self._awaited = self._finishing = True
+            self._ready.notify_all()
         self._thread.join()
         if self._fault is not None:
             raise self._fault
@@ -121,29 +130,41 @@ class Examples:
     @property
     def finished(self) -> bool:
         """Whether every row has been rendered."""
-        return not self._thread.is_alive() and self._fault is None
+        with self._ready:
+            return self._left == 0
 
     def close(self) -> None:
         """Stop rendering; for an early end."""
-        self._cancelled = True
+        with self._ready:
+            self._cancelled = True
+            self._ready.notify_all()
         self._thread.join()
 
     def _work(self, order: np.ndarray) -> None:
         try:
             for start in range(0, len(order), ROWS_AT_ONCE):
-                if self._cancelled:
-                    return
+                began = time.perf_counter()
                 rows = order[start : start + ROWS_AT_ONCE].tolist()
                 examples = self._render(rows)
                 with self._ready:
                     for row, made in zip(rows, examples, strict=True):
                         self._rendered[row] = made
                         self._records[row] = None  # the text is not needed any more
+                    self._left -= len(rows)
                     self._ready.notify_all()
+                    if self._left:
+                        self._rest(REST * (time.perf_counter() - began))
+                    if self._cancelled:
+                        return
         except BaseException as fault:  # handed to the thread that asks for rows
             with self._ready:
                 self._fault = fault
                 self._ready.notify_all()
+
+    def _rest(self, seconds: float) -> None:
+        """Leave the cores to the training, until somebody waits for a row."""
+        self._awaited = self._finishing
+        self._ready.wait_for(lambda: self._awaited or self._cancelled, seconds)
 
     def _render(self, rows: list[int]) -> list[list[Example]]:
         made: dict[int, list[Example]] = {row: [] for row in rows}
