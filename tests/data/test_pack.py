@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from token_trees import Paths, weighted_paths
 
 from camelid.data.pack import Example, Row, pack_step, total_weight
+from camelid.data.tree import build_tree
 
 
 def _examples(made: Paths) -> list[Example]:
@@ -37,6 +38,25 @@ def test_rows_hold_each_example_once_within_the_budget(made: Paths, budget: int,
     for row in rows:
         for leaf, source in zip(row.tree.leaves, row.sources, strict=True):
             assert row.tree.token[row.tree.path(int(leaf))].tolist() == examples[source].ids.tolist()
+
+
+@given(weighted_paths(vocabulary=4, most=12), st.integers(14, 60), st.booleans())
+def test_rows_are_as_few_as_the_budget_allows_and_then_as_even_as_can_be(
+    made: Paths, budget: int, share: bool
+) -> None:
+    examples = _examples(made)
+    rows = pack_step(examples, budget, share=share)
+    largest = max(len(row.tree) for row in rows)
+    # one after the other in their order, each row filled until the next example does not fit
+    filled, members = 1, []
+    for example in sorted(examples, key=lambda e: e.ids.tolist()) if share else examples:
+        alone = build_tree([m.ids for m in (*members, example)], [m.weight for m in (*members, example)], share=share)
+        if members and len(alone) > budget:
+            filled, members = filled + 1, []
+        members.append(example)
+    assert len(rows) == filled
+    longest = max(len(e.ids) for e in examples)
+    assert largest == longest or len(pack_step(examples, largest - 1, share=share)) > len(rows)
 
 
 @given(weighted_paths(vocabulary=4, most=12), st.integers(14, 40), st.booleans(), st.randoms())
