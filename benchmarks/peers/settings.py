@@ -109,8 +109,8 @@ CONTESTANTS = (
 BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}
 ALIASES = {
     "all": tuple(BY_NAME),
-    "default": ("trl-default", "trl-b1", "llamafactory-b1", "llamafactory-b4-grouped", "litgpt-b1", "camelid"),
+    "default": ("trl-default", "llamafactory-b1", "llamafactory-neat-packing", "unsloth-b1-compiled", "camelid"),
     "trl-best": ("trl-b1",),
-    "llamafactory-best": ("llamafactory-b1",),
+    "llamafactory-best": ("llamafactory-neat-packing",),
     "litgpt-best": ("litgpt-b1",),
 }
