@@ -249,8 +249,8 @@ def _prepare_model(
     say(f"method: {recipe.method}, {trained:,} of {everything:,} parameters trained ({trained / everything:.2%})")
     if recipe.warmup_steps >= data.schedule.total_steps:
         say(
-            f"WARNING: warmup_steps {recipe.warmup_steps} is no less than the {data.schedule.total_steps} steps of this "
-            "run, so the learning rate never reaches its peak; warmup_ratio is a share of them"
+            f"WARNING: warmup_steps {recipe.warmup_steps} is no less than this run's {data.schedule.total_steps} steps, "
+            "so the learning rate never reaches its peak; warmup_ratio is a share of them"
         )
     if layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
         raise UserError(f"the head of {type(model).__name__} does more than the configuration says (off by {gap:.1e})")
