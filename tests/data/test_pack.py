@@ -41,9 +41,7 @@ def test_rows_hold_each_example_once_within_the_budget(made: Paths, budget: int,
 
 
 @given(weighted_paths(vocabulary=4, most=12), st.integers(14, 60), st.booleans())
-def test_rows_are_as_few_as_the_budget_allows_and_then_as_even_as_can_be(
-    made: Paths, budget: int, share: bool
-) -> None:
+def test_rows_are_as_few_as_the_budget_allows_and_then_as_even_as_can_be(made: Paths, budget: int, share: bool) -> None:
     examples = _examples(made)
     rows = pack_step(examples, budget, share=share)
     largest = max(len(row.tree) for row in rows)

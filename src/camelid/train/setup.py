@@ -249,7 +249,7 @@ def _prepare_model(
     say(f"method: {recipe.method}, {trained:,} of {everything:,} parameters trained ({trained / everything:.2%})")
     if recipe.warmup_steps >= data.schedule.total_steps:
         say(
-            f"WARNING: warmup_steps {recipe.warmup_steps} is no less than this run's {data.schedule.total_steps} steps, "
+            f"WARNING: warmup_steps {recipe.warmup_steps} is no less than the {data.schedule.total_steps} steps here, "
             "so the learning rate never reaches its peak; warmup_ratio is a share of them"
         )
     if layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
