@@ -141,9 +141,7 @@ def train(
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         if evaluation is not None and start == 0:
-            before = _evaluate_aside(setup, evaluation, progress, metrics, 0)
-            outcome.eval_losses.append((0, before))  # what the base can do; no checkpoint of ours to be the best
-            progress.note(f"step 0: eval loss {before:.4f} (before training)")
+            _evaluate_aside(setup, evaluation, progress, metrics, outcome, 0)
         for batch in batches:
             began = time.perf_counter()
             data.ledger.check(recipe.max_rejected)  # rows are rendered ahead of use, and may fail there too
@@ -196,9 +194,7 @@ def train(
             better = False
             due = step == total or (recipe.eval_steps and step % recipe.eval_steps == 0)
             if evaluation is not None and due:
-                eval_loss = _evaluate_aside(setup, evaluation, progress, metrics, step)
-                better = _note_evaluation(outcome, step, eval_loss)
-                progress.note(f"step {step}: eval loss {eval_loss:.4f}{' (best so far)' if better else ''}")
+                better = _evaluate_aside(setup, evaluation, progress, metrics, outcome, step)
             if (recipe.save_steps and step % recipe.save_steps == 0) or (better and recipe.load_best_model_at_end):
                 metrics.sync()
                 _save(setup, run, step, counters)
@@ -341,19 +337,24 @@ def _drop_gradients(parameters: dict[str, nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def _evaluate_aside(setup: Setup, rows: list[Row], progress: Progress, metrics: MetricsLog, step: int) -> float:
-    """The evaluation loss after `step`, with the bar put aside meanwhile; written to the run's metrics."""
+def _evaluate_aside(
+    setup: Setup, rows: list[Row], progress: Progress, metrics: MetricsLog, outcome: Outcome, step: int
+) -> bool:
+    """Evaluate after `step`, with the bar put aside meanwhile, and tell everyone; True if it is the best so far."""
     with progress.aside():
         loss = evaluate(setup, rows)
     if setup.world.first:
         metrics.write(step, eval_loss=loss)
-    return loss
-
-
-def _note_evaluation(outcome: Outcome, step: int, loss: float) -> bool:
-    """Record an evaluation; True if it is the best so far."""
-    counters = outcome.counters
     outcome.eval_losses.append((step, loss))
+    # what the base can do is a comparison, not a candidate: no checkpoint of it exists
+    better = step > 0 and _is_better(outcome.counters, step, loss)
+    remark = " (before training)" if step == 0 else " (best so far)" if better else ""
+    progress.note(f"step {step}: eval loss {loss:.4f}{remark}")
+    return better
+
+
+def _is_better(counters: Counters, step: int, loss: float) -> bool:
+    """Whether this evaluation is the best so far; counted either way."""
     if counters.best_loss is None or loss < counters.best_loss:
         counters.best_loss, counters.best_step, counters.evaluations_without_better = loss, step, 0
         return True
