@@ -25,8 +25,7 @@ from camelid.errors import UserError
 from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
 from camelid.generate.local import LocalGenerator
-from camelid.model.load import source_vocabulary
-from camelid.model.resolve import resolve
+from camelid.model.load import resolve, source_vocabulary
 from camelid.runs.progress import Progress
 from camelid.runs.report_data import Perplexity, Retention, Sample, Share, Skill
 from camelid.train.distributed import World
