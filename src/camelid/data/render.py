@@ -87,8 +87,7 @@ class Renderer:
         A long text is cut into windows that share one token, the context of the next window's first target: each
         token but the first is a target exactly once, and none is lost.
         """
-        bos = self.vocabulary.bos if self.vocabulary.adds_bos else None
-        ends = [(bos, "template"), (text.text, "content"), (self.vocabulary.eos, "template")]
+        ends = [(self.vocabulary.leading_bos, "template"), (text.text, "content"), (self.vocabulary.eos, "template")]
         try:
             ids = self._encoder.encode([Piece(t, kind, True, 0) for t, kind in ends if t]).ids
             if len(ids) < 2:

@@ -40,6 +40,11 @@ class Vocabulary:
         return self._known("bos_token")
 
     @property
+    def leading_bos(self) -> str | None:
+        """What running text begins with: bos where the tokenizer's convention says so."""
+        return self.bos if self.adds_bos else None
+
+    @property
     def eos(self) -> str | None:
         return self._known("eos_token")
 

@@ -68,7 +68,7 @@ class Exam:
         its first token is given, not predicted.
         """
         ids, vocabulary = self._ids(text), self.generator.renderer.vocabulary
-        head = [vocabulary.id_of(vocabulary.bos)] if vocabulary.adds_bos and vocabulary.bos else []
+        head = [vocabulary.id_of(vocabulary.leading_bos)] if vocabulary.leading_bos else []
         windows = [head + ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
         examples = []
         for window in windows:
