@@ -133,6 +133,23 @@ def test_tree_equals_separate(architecture: str, method: str) -> None:
     check()
 
 
+def test_kept_and_recomputed_probabilities_give_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is done depends on the paths' length (KEPT_SCORES); nothing else may."""
+    paths = [np.arange(40, dtype=np.int32), np.r_[np.arange(25), 70:75].astype(np.int32), np.arange(90, 99)]
+    tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
+    blocks = TreeLayout(tree, torch.device("cpu")).blocks(None)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, *shape, requires_grad=True) for shape in [(3, len(tree), 8), *[(len(tree), 8)] * 2])
+    computed = []
+    for limit in (0, 1000):
+        monkeypatch.setattr(attend, "KEPT_SCORES", limit)
+        out: Any = attend.TreeAttention.apply(q, k, v, blocks, 0.3)
+        assert (len(out.grad_fn.saved_tensors) > 3) == (limit > 0)
+        computed.append(torch.autograd.grad(out.square().sum(), (q, k, v)))
+    for kept, again in zip(*computed, strict=True):
+        assert torch.equal(kept, again)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_layout_is_chosen_by_proof(architecture: str) -> None:
     layout, reason = choose_layout(tiny_model(architecture), "tree")
@@ -149,7 +166,7 @@ def test_a_model_that_cannot_is_laid_out_separately(monkeypatch: pytest.MonkeyPa
     layout, reason = choose_layout(Gemma2ForCausalLM(config).eval(), "tree")
     assert (layout, "caps" in reason) == ("separate", True)
     # and one that claims it can but sees the wrong keys is found out by the tiny tree
-    monkeypatch.setattr(attend, "_younger", lambda n, device: torch.zeros(n, n, dtype=torch.bool))
+    monkeypatch.setattr(attend, "_probabilities", lambda q, k, *_: torch.softmax(q @ k.transpose(1, 2), -1))
     layout, reason = choose_layout(tiny_model("llama"), "tree")
     assert (layout, "differed" in reason) == ("separate", True)
 

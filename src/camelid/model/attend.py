@@ -30,6 +30,9 @@ QUERIES_PER_BLOCK = 256  # keeps the scores of a block inside the second-level c
 # A block costs as much beside its scores (some twenty small operations, forward and backward) as so many scores:
 # short branches are cheaper together, with what they must not see masked, than one by one.
 SCORES_A_BLOCK = 8192
+# Probabilities are kept for backward while they are at most so many times the numbers of the queries: up to a mean path
+# of 192 tokens where a head has 64. Computing them again takes a quarter of attention's time.
+KEPT_SCORES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class Block:
     """Queries [start, stop) of one run or several short ones, and the key intervals that they can see, oldest first.
 
     The last interval ends at `stop`; query start + i sees none of the last (stop - start - 1 - i) keys.
-    `skip` (L, S) bool marks what it does not see of the others: keys beyond the sliding window or of another branch.
-    None where there is nothing to skip.
+    `skip` (L, S) bool marks all that it does not see where that is not all: keys beyond the sliding window or of
+    another branch. None where there is nothing else to skip.
     """
 
     start: int
@@ -100,9 +103,10 @@ def _make_blocks(tree: TokenTree, window: int | None):
                 key = np.concatenate([np.arange(a, b) for a, b in keys])
                 query = np.arange(start, stop)
                 unseen = query[:, None] >= tree.end[key][None, :]
+                younger = key[None, :] > query[:, None]
                 if window is not None:
                     unseen |= depth[query][:, None] - depth[key][None, :] >= window
-                skip = torch.from_numpy(unseen) if unseen.any() else None
+                skip = torch.from_numpy(unseen | younger) if (unseen & ~younger).any() else None
             yield Block(start, stop, tuple(keys), skip)
 
 
@@ -162,7 +166,11 @@ def _newest(intervals: list[tuple[int, int]], count: int) -> list[tuple[int, int
 
 
 class TreeAttention(torch.autograd.Function):
-    """softmax(q k^T) v per block, with the probabilities recomputed in backward so that memory stays linear in N."""
+    """softmax(q k^T) v per block.
+
+    Backward needs the probabilities: they are kept while they are few and computed again where the paths are long, so
+    that memory stays linear in N.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -170,44 +178,43 @@ class TreeAttention(torch.autograd.Function):
     ) -> Tensor:
         """Returns (N, K * G, D)."""
         K, G, N, D = q_KGND.shape
+        q_KGND = q_KGND * scale  # once here instead of once a score
         out_NKGD = q_KGND.new_empty(N, K, G, D)
-        lse = torch.empty(K, G, N, dtype=torch.float32, device=q_KGND.device)
+        keep = any(ctx.needs_input_grad) and _scores_of(blocks) * K * G <= KEPT_SCORES * q_KGND.numel()
+        kept: list[Tensor] = []
         for block in blocks:
-            q, k = _queries(q_KGND, block), _gather(k_KND, block)
-            scores = _scores(q, k, block, G, scale).float()
-            largest = scores.amax(-1, keepdim=True)
-            probs = scores.sub_(largest).exp_()  # one pass each, in place: logsumexp would make them twice
-            total = probs.sum(-1, keepdim=True)
-            lse[:, :, block.start : block.stop] = (largest + total.log()).view(K, G, -1)
-            probs = probs.div_(total).to(q.dtype)
+            probs = _probabilities(_queries(q_KGND, block), _gather(k_KND, block), block, G)
             out = torch.bmm(probs, _gather(v_KND, block))
             out_NKGD[block.start : block.stop] = out.view(K, G, -1, D).permute(2, 0, 1, 3)
-        ctx.save_for_backward(q_KGND, k_KND, v_KND, out_NKGD, lse)
+            if keep:
+                kept.append(probs)
+        ctx.save_for_backward(q_KGND, k_KND, v_KND, *kept)
         ctx.blocks, ctx.scale = blocks, scale
         return out_NKGD.view(N, K * G, D)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q_KGND, k_KND, v_KND, out_NKGD, lse = ctx.saved_tensors
+        q_KGND, k_KND, v_KND, *kept = ctx.saved_tensors
         K, G, N, D = q_KGND.shape
-        grad_NKGD = grads[0].reshape(N, K, G, D)
-        # sum over D of grad * out: the softmax backward's inner product, without the probabilities
-        delta = (grad_NKGD.float() * out_NKGD.float()).sum(-1).permute(1, 2, 0)  # (K, G, N)
+        grad_KGND = grads[0].reshape(N, K, G, D).permute(1, 2, 0, 3)
         grad_q = torch.empty_like(q_KGND, memory_format=torch.contiguous_format)
         grad_k = torch.zeros(K, N, D, dtype=torch.float32, device=q_KGND.device)
         grad_v = torch.zeros_like(grad_k)
-        for block in ctx.blocks:
-            rows = slice(block.start, block.stop)
+        for i, block in enumerate(ctx.blocks):
             q, k, v = _queries(q_KGND, block), _gather(k_KND, block), _gather(v_KND, block)
-            grad = grad_NKGD[rows].permute(1, 2, 0, 3).reshape(K, -1, D)
-            scores = _scores(q, k, block, G, ctx.scale)
-            probs = torch.exp(scores.float().sub_(lse[:, :, rows].reshape(K, -1, 1)))
-            _scatter(grad_v, torch.bmm(probs.to(q.dtype).transpose(1, 2), grad), block)
-            grad_probs = torch.bmm(grad, v.transpose(1, 2)).float()
-            grad_scores = grad_probs.sub_(delta[:, :, rows].reshape(K, -1, 1)).mul_(probs).mul_(ctx.scale).to(q.dtype)
-            grad_q[:, :, rows] = torch.bmm(grad_scores, k).view(K, G, -1, D)
+            grad = _queries(grad_KGND, block)
+            probs = kept[i] if kept else _probabilities(q, k, block, G)
+            _scatter(grad_v, torch.bmm(probs.transpose(1, 2), grad), block)
+            grad_probs = torch.bmm(grad, v.transpose(1, 2))
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
+            grad_q[:, :, block.start : block.stop] = torch.bmm(grad_scores, k).view(K, G, -1, D)
             _scatter(grad_k, torch.bmm(grad_scores.transpose(1, 2), q), block)
-        return grad_q, grad_k.to(k_KND.dtype), grad_v.to(v_KND.dtype), None, None
+        return grad_q.mul_(ctx.scale), grad_k.to(k_KND.dtype), grad_v.to(v_KND.dtype), None, None
+
+
+def _scores_of(blocks: list[Block]) -> int:
+    """How many scores a head has."""
+    return sum((block.stop - block.start) * sum(b - a for a, b in block.keys) for block in blocks)
 
 
 def _queries(q_KGND: Tensor, block: Block) -> Tensor:
@@ -230,16 +237,16 @@ def _scatter(total_KND: Tensor, part_KSD: Tensor, block: Block) -> None:
         offset += b - a
 
 
-def _scores(q: Tensor, k: Tensor, block: Block, groups: int, scale: float) -> Tensor:
-    """(K, G * L, S) masked scores; only the last L columns can hold keys younger than the query."""
-    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+def _probabilities(q: Tensor, k: Tensor, block: Block, groups: int) -> Tensor:
+    """(K, G * L, S) softmax of q k^T over the keys that each query sees, computed in float32 inside one kernel."""
+    scores = torch.bmm(q, k.transpose(1, 2))
     length = block.stop - block.start
     square = scores.view(scores.shape[0], groups, length, -1)
-    if length > 1:
-        square[..., -length:].masked_fill_(_younger(length, q.device), -torch.inf)
     if block.skip is not None:
         square.masked_fill_(block.skip.to(q.device), -torch.inf)
-    return scores
+    elif length > 1:  # only the last L columns can hold keys younger than the query
+        square[..., -length:].masked_fill_(_younger(length, q.device), -torch.inf)
+    return torch.softmax(scores, -1)
 
 
 _YOUNGER: dict[tuple[int, torch.device], Tensor] = {}
