@@ -17,7 +17,11 @@ from transformers import (
     Glm4ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -49,13 +53,20 @@ ARCHITECTURES = ("llama", "qwen3", "gemma3", "glm4")
 
 
 def tiny_config(architecture: str) -> Any:
-    """Grouped-query attention everywhere; qwen3 and gemma3 tied; gemma3 with a window of 6; glm4 partly rotary."""
+    """Grouped-query attention everywhere; qwen3 and gemma3 tied; glm4 partly rotary.
+
+    A window of 6 in mistral, and in some layers of qwen2 and gemma3.
+    """
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
     if architecture == "llama":
         return LlamaConfig(**_SHAPE, tie_word_embeddings=False)
+    if architecture == "mistral":
+        return MistralConfig(**_SHAPE, sliding_window=6)
+    if architecture == "qwen2":
+        return Qwen2Config(**_SHAPE, use_sliding_window=True, sliding_window=6, layer_types=kinds)
     if architecture == "qwen3":
         return Qwen3Config(**_SHAPE, head_dim=16, tie_word_embeddings=True)
     if architecture == "gemma3":
-        kinds = ["sliding_attention", "full_attention", "sliding_attention"]
         return Gemma3TextConfig(**_SHAPE, head_dim=16, sliding_window=6, layer_types=kinds, query_pre_attn_scalar=16)
     return Glm4Config(**_SHAPE, head_dim=16, partial_rotary_factor=0.5, attention_bias=True)  # type: ignore[call-arg]
 
@@ -64,6 +75,8 @@ def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
     """A random float32 model whose logits are not all alike."""
     classes = {
         "llama": LlamaForCausalLM,
+        "mistral": MistralForCausalLM,
+        "qwen2": Qwen2ForCausalLM,
         "qwen3": Qwen3ForCausalLM,
         "gemma3": Gemma3ForCausalLM,
         "glm4": Glm4ForCausalLM,

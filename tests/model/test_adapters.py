@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
-from camelid.model import adapters
+from camelid.model import projection
 from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora, freeze_all_but, train_in_full
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
@@ -38,11 +38,11 @@ def _outputs(trainable: Trainable) -> tuple[torch.Tensor, dict[str, torch.Tensor
 def test_fused_equals_peft(settings: LoraSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     trainable = _adapted(settings)
     calls = []
-    apply = adapters._LoraLinear.apply
-    monkeypatch.setattr(adapters._LoraLinear, "apply", lambda *a: calls.append(1) or apply(*a))
+    apply = projection._Linear.apply
+    monkeypatch.setattr(projection._Linear, "apply", lambda *a: calls.append(1) or apply(*a))
     logits, gradients = _outputs(trainable)
     assert len(calls) == 21, "three layers of seven projections take the fused path"
-    monkeypatch.setattr(FusedLoraLinear, "_plain_adapter", lambda self, args, kwargs: None)
+    monkeypatch.setattr(FusedLoraLinear, "projection", lambda self: None)
     wanted, wanted_gradients = _outputs(trainable)
     torch.testing.assert_close(logits, wanted, rtol=1e-5, atol=1e-5)
     for name, gradient in gradients.items():
@@ -55,7 +55,7 @@ def test_fused_equals_peft(settings: LoraSettings, monkeypatch: pytest.MonkeyPat
 def test_variants_take_pefts_path(settings: LoraSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     trainable = _adapted(settings)
     trainable.lm.train()
-    monkeypatch.setattr(adapters._LoraLinear, "apply", lambda *a: pytest.fail("the fused path knows neither"))
+    monkeypatch.setattr(projection._Linear, "apply", lambda *a: pytest.fail("the fused path knows neither"))
     trainable.lm(input_ids=IDS)
 
 

@@ -1,8 +1,8 @@
 """Which weights are trained: everything, a pattern, or a LoRA adapter (PEFT, the format that everyone loads).
 
 PEFT's own linear layer is kept for every variant. For the plain case, one adapter without dropout, its forward pass is
-replaced by one autograd function that adds the low-rank product in place and keeps only what backward needs; PEFT's
-`_register_custom_module` is the way it offers for that. Oracle: PEFT's forward (tests/model/test_adapters.py).
+that of model/projection.py; PEFT's `_register_custom_module` is the way it offers for that. Oracle: PEFT's forward
+(tests/model/test_adapters.py).
 """
 
 from __future__ import annotations
@@ -24,41 +24,7 @@ from torch import Tensor, nn
 from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
 from camelid.model.load import load_adapter
-
-
-class _LoraLinear(torch.autograd.Function):
-    """y = x W^T + b + s (x A^T) B^T with W frozen; x (N, I), W (O, I), A (R, I), B (O, R), y (N, O)."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
-        a, b = a.to(x.dtype), b.to(x.dtype)
-        y, low = _lora_linear(x, weight, bias, a, b, scale)
-        ctx.save_for_backward(x, low, weight, a, b)
-        ctx.scale = scale
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, low, weight, a, b = ctx.saved_tensors
-        grad = grads[0]
-        grad_low = (grad @ b).mul_(ctx.scale)
-        grad_a = grad_low.T @ x
-        grad_b = (grad.T @ low).mul_(ctx.scale)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_low, a)
-        return grad_x, None, None, grad_a, grad_b, None
-
-
-def _lora_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    """(y, x A^T), all of one type."""
-    low = x @ a.T
-    y = nn.functional.linear(x, weight, bias)
-    return y.addmm_(low, b.T, alpha=scale), low
+from camelid.model.projection import Projection, linear
 
 
 @final
@@ -66,25 +32,26 @@ class FusedLoraLinear(PeftLoraLinear):
     """PEFT's LoRA layer with a fused forward for the plain case."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        name = self._plain_adapter(args, kwargs)
-        base = self.get_base_layer()
-        if name is None or base.weight.requires_grad:
-            return super().forward(x, *args, **kwargs)
-        rows = x.reshape(-1, x.shape[-1])
-        weight: Any = base.weight
-        bias: Any = base.bias
-        a: Any = self.lora_A[name].weight
-        b: Any = self.lora_B[name].weight
-        if torch.is_grad_enabled():
-            y: Tensor = _LoraLinear.apply(rows, weight, bias, a, b, self.scaling[name])  # type: ignore[assignment]
-        else:
-            y = _lora_linear(rows, weight, bias, a.to(x.dtype), b.to(x.dtype), self.scaling[name])[0]
-        return y.view(*x.shape[:-1], -1)
+        part = None if args or kwargs or self.disable_adapters else self.projection()
+        return super().forward(x, *args, **kwargs) if part is None else linear(x, part)
 
-    def _plain_adapter(self, args: tuple, kwargs: dict) -> str | None:
-        """Name of the one active adapter if nothing but y = Wx + sBAx is asked for."""
-        if args or kwargs or self.disable_adapters or self.merged or torch.is_autocast_enabled("cpu"):
+    def projection(self) -> Projection | None:
+        """What this layer computes, if that is Wx (switched off) or Wx + sBAx with W frozen and nothing else."""
+        base = self.get_base_layer()
+        if type(base) is not nn.Linear or base.weight.requires_grad or self.merged:
             return None
+        if torch.is_autocast_enabled(base.weight.device.type):
+            return None
+        if self.disable_adapters:
+            return Projection(base.weight, base.bias)
+        name = self._plain_adapter()
+        if name is None:
+            return None
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        return Projection(base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[arg-type]
+
+    def _plain_adapter(self) -> str | None:
+        """Name of the one active adapter if it is a plain one."""
         active = [name for name in self.active_adapters if name in self.lora_A]
         if len(active) != 1 or self.lora_variant or self.fan_in_fan_out:
             return None

@@ -169,10 +169,11 @@ class TreeAttention(torch.autograd.Function):
     """softmax(q k^T) v per block.
 
     Backward needs the probabilities: they are kept while they are few and computed again where the paths are long, so
-    that memory stays linear in N.
+    that memory stays linear in N. Under autocast everything here is in bfloat16, backward included.
     """
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
     def forward(  # type: ignore[override]
         ctx: Any, q_KGND: Tensor, k_KND: Tensor, v_KND: Tensor, blocks: list[Block], scale: float
     ) -> Tensor:
@@ -193,13 +194,13 @@ class TreeAttention(torch.autograd.Function):
         return out_NKGD.view(N, K * G, D)
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q_KGND, k_KND, v_KND, *kept = ctx.saved_tensors
         K, G, N, D = q_KGND.shape
         grad_KGND = grads[0].reshape(N, K, G, D).permute(1, 2, 0, 3)
         grad_q = torch.empty_like(q_KGND, memory_format=torch.contiguous_format)
-        grad_k = torch.zeros(K, N, D, dtype=torch.float32, device=q_KGND.device)
-        grad_v = torch.zeros_like(grad_k)
+        grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k_KND, v_KND))  # laid out as they are
         for i, block in enumerate(ctx.blocks):
             q, k, v = _queries(q_KGND, block), _gather(k_KND, block), _gather(v_KND, block)
             grad = _queries(grad_KGND, block)

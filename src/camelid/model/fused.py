@@ -1,48 +1,75 @@
-"""RMS norm and SwiGLU with hand-written backward passes: fewer passes over memory, and less kept for backward.
+"""Norms, gates and whole decoder layers with hand-written backward passes: fewer passes over memory, less kept.
 
-transformers writes both as chains of element-wise operations, each of which reads and writes the whole activation and
-keeps it. Here a norm keeps its input and one number a row, and a gate keeps its two inputs. The modules take the
-place of transformers' own, by type and under the same parameter names, so saved models are unchanged. Oracle: the
-modules replaced (tests/model/test_fused.py).
+transformers writes a layer as a chain of element-wise operations and products, each of which reads and writes the whole
+activation and keeps it for backward. Here a norm keeps its input and one number a row, a gate its two inputs, and a
+decoder layer with frozen weights (LoRA, or no training at all) neither its normed inputs nor its gated product:
+backward makes them again, for a tenth of the price of a product. Modules take the place of transformers' own, by type
+and under the same parameter names, so saved models are unchanged. Oracle: what they replace
+(tests/model/test_fused.py).
+
+Shape legend: N rows, D width, B batch, S positions, H heads.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
-from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
-from transformers.models.mistral.modeling_mistral import MistralMLP, MistralRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
-from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP, Qwen3RMSNorm
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralDecoderLayer, MistralMLP, MistralRMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2MLP, Qwen2RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3MLP, Qwen3RMSNorm
+
+from camelid.model.attend import TREE_ATTENTION, tree_attention
+from camelid.model.projection import Projection, factors_of, low_rank, project, project_backward, projection_of
 
 _NORMS = (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm)
 _GATES = (LlamaMLP, MistralMLP, Qwen2MLP, Qwen3MLP)
 
 
+def _norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """(x / rms(x) * weight, 1 / rms(x) in float32); the mean square in float32 (Zhang & Sennrich 2019)."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    inverse = (norm.square_().div_(x.shape[-1]).add_(epsilon)).rsqrt_()
+    return _normed(x, weight, inverse), inverse
+
+
+def _normed(x: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
+    return torch.mul(x, inverse.to(x.dtype)).mul_(weight)
+
+
+def _norm_backward(grad: Tensor, x: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
+    """Gradient of x. d/dx of x * (mean(x^2) + eps)^(-1/2): the part along x is taken out."""
+    inner = grad * weight
+    along = (inner * x).sum(-1, keepdim=True, dtype=torch.float32).mul_(inverse**3).div_(x.shape[-1])
+    return inner.mul_(inverse.to(x.dtype)).addcmul_(x, along.to(x.dtype), value=-1)
+
+
 class _RmsNorm(torch.autograd.Function):
-    """y = x / rms(x) * weight over the last dimension D (Zhang & Sennrich 2019); the mean square in float32."""
+    """RMS norm over the last dimension D, its weight trained or not."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:  # type: ignore[override]
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        inverse = (norm.square_().div_(x.shape[-1]).add_(epsilon)).rsqrt_()
+        y, inverse = _norm(x, weight, epsilon)
         ctx.save_for_backward(x, weight, inverse)
-        return torch.mul(x, inverse.to(x.dtype)).mul_(weight)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
-        grad, scale = grads[0], inverse.to(x.dtype)
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_weight = (grad * x * scale).reshape(-1, x.shape[-1]).sum(0)
-        inner = grad * weight
-        # d/dx of x * (mean(x^2) + eps)^(-1/2): the part along x is taken out
-        along = (inner * x).sum(-1, keepdim=True, dtype=torch.float32).mul_(inverse**3).div_(x.shape[-1])
-        return inner.mul_(scale).addcmul_(x, along.to(x.dtype), value=-1), grad_weight, None
+            grad_weight = (grads[0] * x * inverse.to(x.dtype)).reshape(-1, x.shape[-1]).sum(0)
+        return _norm_backward(grads[0], x, weight, inverse), grad_weight, None
+
+
+def _gate_backward(grad: Tensor, gate: Tensor, silu: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of gate and up for that of silu(gate) * up; overwrites `silu`."""
+    grad_gate = torch.ops.aten.silu_backward(grad * up, gate)
+    return grad_gate, silu.mul_(grad)
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -56,9 +83,7 @@ class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        grad_up = nn.functional.silu(gate).mul_(grads[0])
-        grad_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
-        return grad_gate, grad_up
+        return _gate_backward(grads[0], gate, nn.functional.silu(gate), up)
 
 
 @final
@@ -87,10 +112,189 @@ class FusedGatedMlp(nn.Module):
         return self.down_proj(_SwiGlu.apply(self.gate_proj(x), self.up_proj(x)))
 
 
+class _NormedProjections(torch.autograd.Function):
+    """Several frozen projections of one normed input: x (N, D) -> (N, O) each."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, norm: FusedRmsNorm, parts: list[Projection], *factors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        adapters = low_rank(parts, x.dtype)
+        normed, inverse = _norm(x, norm.weight, norm.variance_epsilon)
+        outputs, low = project(normed, parts, adapters)
+        ctx.save_for_backward(x, inverse, low)
+        ctx.norm, ctx.parts, ctx.adapters = norm, parts, adapters
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, inverse, low = ctx.saved_tensors
+        weight = ctx.norm.weight
+        normed = _normed(x, weight, inverse)
+        grad, factors = project_backward(normed, low, ctx.parts, ctx.adapters, grads, ctx.needs_input_grad[0])
+        return None if grad is None else _norm_backward(grad, x, weight, inverse), None, None, *factors
+
+
+class _AddedProjection(torch.autograd.Function):
+    """residual + projection of x, rows of width D and I."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, residual: Tensor, x: Tensor, part: Projection, *factors: Tensor | None
+    ) -> Tensor:
+        adapters = low_rank([part], x.dtype)
+        (y,), low = project(x, [part], adapters)
+        ctx.save_for_backward(x if low is not None else None, low)
+        ctx.part, ctx.adapters = part, adapters
+        return y.add_(residual)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, low = ctx.saved_tensors
+        grad_x, factors = project_backward(x, low, [ctx.part], ctx.adapters, grads, ctx.needs_input_grad[1])
+        return grads[0], grad_x, None, *factors
+
+
+class _NormedMlp(torch.autograd.Function):
+    """x + down(silu(gate(norm(x))) * up(norm(x))), (N, D) -> (N, D), everything but the adapters frozen."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, norm: FusedRmsNorm, parts: list[Projection], *factors: Tensor | None
+    ) -> Tensor:
+        outer, inner = low_rank(parts[:2], x.dtype), low_rank(parts[2:], x.dtype)
+        normed, inverse = _norm(x, norm.weight, norm.variance_epsilon)
+        (gate, up), low = project(normed, parts[:2], outer)
+        (y,), low_inner = project(nn.functional.silu(gate).mul_(up), parts[2:], inner)
+        ctx.save_for_backward(x, inverse, gate, up, low, low_inner)
+        ctx.norm, ctx.parts, ctx.outer, ctx.inner = norm, parts, outer, inner
+        return y.add_(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, inverse, gate, up, low, low_inner = ctx.saved_tensors
+        weight, parts = ctx.norm.weight, ctx.parts
+        silu = nn.functional.silu(gate)
+        grad, inner_factors = project_backward(silu * up, low_inner, parts[2:], ctx.inner, grads, True)
+        assert grad is not None
+        grads_gate_up = _gate_backward(grad, gate, silu, up)
+        normed = _normed(x, weight, inverse)
+        grad, factors = project_backward(normed, low, parts[:2], ctx.outer, grads_gate_up, ctx.needs_input_grad[0])
+        grad_x = None if grad is None else _norm_backward(grad, x, weight, inverse).add_(grads[0])
+        return grad_x, None, None, *factors, *inner_factors
+
+
+class _Rotary(torch.autograd.Function):
+    """Rotary position embedding (Su et al. 2021) in halves: x (B, S, H, D), cos and sin (B, S, D) -> (B, H, S, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(cos, sin)
+        B, S, H, D = x.shape
+        out = x.new_empty(B, H, S, D)
+        (first, second), (to_first, to_second) = x.transpose(1, 2).chunk(2, -1), out.chunk(2, -1)
+        (cos_first, cos_second), (sin_first, sin_second) = cos[:, None].chunk(2, -1), sin[:, None].chunk(2, -1)
+        torch.mul(first, cos_first, out=to_first).addcmul_(second, sin_first, value=-1)
+        torch.mul(second, cos_second, out=to_second).addcmul_(first, sin_second)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        B, H, S, D = grads[0].shape
+        out = grads[0].new_empty(B, S, H, D)
+        (first, second), (to_first, to_second) = grads[0].chunk(2, -1), out.transpose(1, 2).chunk(2, -1)
+        (cos_first, cos_second), (sin_first, sin_second) = cos[:, None].chunk(2, -1), sin[:, None].chunk(2, -1)
+        torch.mul(first, cos_first, out=to_first).addcmul_(second, sin_second)
+        torch.mul(second, cos_second, out=to_second).addcmul_(first, sin_first, value=-1)
+        return out, None, None
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerParts:
+    """The seven frozen projections of a decoder layer."""
+
+    qkv: list[Projection]
+    out: list[Projection]
+    mlp: list[Projection]
+
+
+def _parts_of(layer: Any) -> _LayerParts | None:
+    """What a layer is made of, if all of it is known and frozen; None where only its own forward is right."""
+    attention, mlp = layer.self_attn, layer.mlp
+    norms = (layer.input_layernorm, layer.post_attention_layernorm)
+    if attention.config._attn_implementation != TREE_ATTENTION or type(mlp) is not FusedGatedMlp:
+        return None
+    if any(type(norm) is not FusedRmsNorm or norm.weight.requires_grad for norm in norms):
+        return None
+    if torch.is_autocast_enabled(norms[0].weight.device.type):
+        return None
+    modules = (
+        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+    )
+    parts = [part for module in modules if (part := projection_of(module)) is not None]
+    return _LayerParts(parts[:3], parts[3:4], parts[4:]) if len(parts) == len(modules) else None
+
+
+class _FusedLayer:
+    """Goes before a decoder layer's own class: its forward over a token tree, where its weights are frozen."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(B, S, D) -> (B, S, D)."""
+        parts = None if args or kwargs.get("past_key_values") is not None else _parts_of(self)
+        if parts is None:
+            return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
+        return _forward(self, parts, hidden_states, **kwargs)
+
+
+def _forward(
+    layer: Any, parts: _LayerParts, hidden_states: Tensor, *, position_embeddings: tuple[Tensor, Tensor], **kwargs: Any
+) -> Tensor:
+    attention = layer.self_attn
+    rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+    factors = factors_of(parts.qkv)
+    projected: Any = _NormedProjections.apply(rows, layer.input_layernorm, parts.qkv, *factors)
+    q, k, v = (part.view(*hidden_states.shape[:2], -1, attention.head_dim) for part in projected)
+    if hasattr(attention, "q_norm"):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    q, k = (_Rotary.apply(x, *position_embeddings) for x in (q, k))
+    attended, _ = tree_attention(
+        attention,
+        q,  # type: ignore[arg-type]
+        k,  # type: ignore[arg-type]
+        v.transpose(1, 2),
+        dropout=attention.attention_dropout if layer.training else 0.0,
+        scaling=attention.scaling,
+        sliding_window=_window(attention),
+        attention_mask=kwargs.pop("attention_mask", None),
+        **kwargs,
+    )
+    rows = _AddedProjection.apply(rows, attended.reshape(len(rows), -1), parts.out[0], *factors_of(parts.out))
+    rows = _NormedMlp.apply(rows, layer.post_attention_layernorm, parts.mlp, *factors_of(parts.mlp))
+    return rows.view(hidden_states.shape)  # type: ignore[union-attr]
+
+
+def _window(attention: Any) -> int | None:
+    """The sliding window of an attention module: Qwen's layers say it, Mistral's configuration, Llama has none."""
+    if hasattr(attention, "sliding_window"):
+        return attention.sliding_window
+    return getattr(attention.config, "sliding_window", None)
+
+
+_LAYERS: dict[type, type] = {
+    kind: type(f"Fused{kind.__name__}", (_FusedLayer, kind), {})
+    for kind in (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer, Qwen3DecoderLayer)
+}
+
+
 def fuse(model: nn.Module) -> int:
-    """Replace the norms and gated MLPs that are known, in place; returns how many. Before adapters are put on."""
+    """Replace what is known of layers, norms and gated MLPs, in place, before adapters are put on; returns how many."""
     count = 0
     for parent in list(model.modules()):
+        if type(parent) in _LAYERS:
+            parent.__class__ = _LAYERS[type(parent)]  # its children, hooks and name stay
+            count += 1
         for name, child in list(parent.named_children()):
             if type(child) in _NORMS:
                 setattr(parent, name, FusedRmsNorm(child.weight, child.variance_epsilon))  # type: ignore[arg-type]
