@@ -84,21 +84,27 @@ class _EdgeLogprobs(torch.autograd.Function):
         mean_slope = torch.empty_like(expected) if keep and want_mean and head.cap is not None else None
         for start, stop, edges in _chunks(M, row_E):
             logits = head.logits(hidden_MD[start:stop])
-            lse = torch.logsumexp(logits, -1)
             rows, labels = row_E[edges] - start, label_E[edges]
-            logp[edges] = logits[rows, labels] - lse[rows]
-            if want_mean:
-                mean[start:stop] = logits.mean(-1) - lse
-            if keep:
-                slope = head.slope(logits)
-                if slope is not None:
-                    slope_E[edges] = slope[rows, labels]
-                if mean_slope is not None and slope is not None:
+            slope = head.slope(logits) if keep else None
+            if slope is not None:
+                slope_E[edges] = slope[rows, labels]
+                if mean_slope is not None:
                     mean_slope[start:stop] = (slope / slope.shape[-1]).to(head.weight.dtype) @ head.weight
-                probs = logits.sub_(lse[:, None]).exp_()
+            # in place from here, and one exponential: no other (C, V) is written, as logsumexp would
+            logits -= logits.amax(-1, keepdim=True)
+            label_logits = logits[rows, labels]
+            mean_logits = logits.mean(-1) if want_mean else None
+            odds = logits.exp_()
+            total = odds.sum(-1, keepdim=True)
+            log_total = total.log()[:, 0]
+            logp[edges] = label_logits - log_total[rows]
+            if mean_logits is not None:
+                mean[start:stop] = mean_logits - log_total
+            if keep:
                 if slope is not None:
-                    probs *= slope
-                expected[start:stop] = probs.to(head.weight.dtype) @ head.weight
+                    odds *= slope
+                expected[start:stop] = (odds.to(head.weight.dtype) @ head.weight).div_(total)
+            del logits, odds  # before the next chunk's are made
         if keep:
             ctx.save_for_backward(expected, row_E, label_E, slope_E, mean_slope)
         else:
