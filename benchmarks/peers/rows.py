@@ -129,7 +129,7 @@ def random_directory(name: str, target: Path, tokenizer_from: Path, seed: int = 
         model = LlamaForCausalLM(LlamaConfig(**TINY_SHAPE))
     else:
         model = Qwen3ForCausalLM(Qwen3Config(**QWEN3_SHAPE))
-    model.to(torch.bfloat16).save_pretrained(target)  # as such models are published
+    model.bfloat16().save_pretrained(target)  # as such models are published
     AutoTokenizer.from_pretrained(tokenizer_from).save_pretrained(target)
 
 

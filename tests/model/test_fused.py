@@ -14,7 +14,7 @@ from camelid.data.tree import TokenTree, build_tree
 from camelid.model import fused
 from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora
 from camelid.model.attend import TREE_ATTENTION
-from camelid.model.fused import FusedGatedMlp, FusedRmsNorm, fuse
+from camelid.model.fused import FusedDecoderLayer, FusedGatedMlp, FusedRmsNorm, fuse
 from camelid.model.layout import edge_output
 from camelid.train.objectives import weighted_nll
 
@@ -120,7 +120,7 @@ def test_what_the_fused_layer_does_not_know_takes_the_layers_own_path(
     )
     trainable = _adapted("llama", settings, torch.float32, fused=True)
     lm, layout, seen = trainable.lm, "tree", []
-    layer = next(module for module in lm.modules() if isinstance(module, fused._FusedLayer))
+    layer = next(module for module in lm.modules() if isinstance(module, FusedDecoderLayer))
     if case == "dropout":
         lm.train()
     elif case == "hook":
@@ -134,7 +134,9 @@ def test_what_the_fused_layer_does_not_know_takes_the_layers_own_path(
     elif case == "separate":
         layout = "separate"
         lm.set_attn_implementation("sdpa")  # type: ignore[operator]
-    monkeypatch.setattr(fused, "_forward", lambda *_, **__: pytest.fail("the fused path knows nothing of this"))
+    monkeypatch.setattr(
+        FusedDecoderLayer, "_forward_in_parts", lambda *_, **__: pytest.fail("the fused path knows nothing of this")
+    )
     tree = build_tree([np.arange(6, dtype=np.int32)], [np.r_[0, np.ones(5)].astype(np.float32)], share=False)
     with torch.autocast("cpu", torch.bfloat16) if case == "autocast" else nullcontext():
         loss = weighted_nll(edge_output(lm, tree, layout))

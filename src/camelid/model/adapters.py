@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
 from camelid.model.load import load_adapter
-from camelid.model.projection import Projection, linear
+from camelid.model.projection import Projecting, Projection, linear
 
 
 @final
-class FusedLoraLinear(PeftLoraLinear):
+class FusedLoraLinear(PeftLoraLinear, Projecting):
     """PEFT's LoRA layer with a fused forward for the plain case."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

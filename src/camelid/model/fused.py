@@ -12,12 +12,14 @@ Shape legend: N rows, D width, B batch, S positions, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer, MistralMLP, MistralRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2MLP, Qwen2RMSNorm
@@ -211,96 +213,103 @@ class _Rotary(torch.autograd.Function):
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerParts:
-    """The seven frozen projections of a decoder layer."""
+class _Kind:
+    """What tells one family's decoder layers from another's, and is no module."""
 
-    qkv: list[Projection]
-    out: list[Projection]
-    mlp: list[Projection]
-
-
-def _parts_of(layer: Any) -> _LayerParts | None:
-    """What a layer is made of, if all of it is known and frozen; None where only its own forward is right."""
-    attention, mlp = layer.self_attn, layer.mlp
-    norms = (layer.input_layernorm, layer.post_attention_layernorm)
-    if attention.config._attn_implementation != TREE_ATTENTION or type(mlp) is not FusedGatedMlp:
-        return None
-    if any(type(norm) is not FusedRmsNorm or norm.weight.requires_grad for norm in norms):
-        return None
-    if torch.is_autocast_enabled(norms[0].weight.device.type):
-        return None
-    modules = (
-        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
-        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
-    )
-    parts = [part for module in modules if (part := projection_of(module)) is not None]
-    return _LayerParts(parts[:3], parts[3:4], parts[4:]) if len(parts) == len(modules) else None
+    head_norms: bool  # q and k are normed, head by head
+    window: Callable[[Any], int | None]  # sliding window of an attention module
 
 
-class _FusedLayer:
-    """Goes before a decoder layer's own class: its forward over a token tree, where its weights are frozen."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
-        parts = None if args or kwargs.get("past_key_values") is not None else _parts_of(self)
-        if parts is None:
-            return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
-        return _forward(self, parts, hidden_states, **kwargs)
-
-
-def _forward(
-    layer: Any, parts: _LayerParts, hidden_states: Tensor, *, position_embeddings: tuple[Tensor, Tensor], **kwargs: Any
-) -> Tensor:
-    attention = layer.self_attn
-    rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-    factors = factors_of(parts.qkv)
-    projected: Any = _NormedProjections.apply(rows, layer.input_layernorm, parts.qkv, *factors)
-    q, k, v = (part.view(*hidden_states.shape[:2], -1, attention.head_dim) for part in projected)
-    if hasattr(attention, "q_norm"):
-        q, k = attention.q_norm(q), attention.k_norm(k)
-    q, k = (_Rotary.apply(x, *position_embeddings) for x in (q, k))
-    attended, _ = tree_attention(
-        attention,
-        q,  # type: ignore[arg-type]
-        k,  # type: ignore[arg-type]
-        v.transpose(1, 2),
-        dropout=attention.attention_dropout if layer.training else 0.0,
-        scaling=attention.scaling,
-        sliding_window=_window(attention),
-        attention_mask=kwargs.pop("attention_mask", None),
-        **kwargs,
-    )
-    rows = _AddedProjection.apply(rows, attended.reshape(len(rows), -1), parts.out[0], *factors_of(parts.out))
-    rows = _NormedMlp.apply(rows, layer.post_attention_layernorm, parts.mlp, *factors_of(parts.mlp))
-    return rows.view(hidden_states.shape)  # type: ignore[union-attr]
-
-
-def _window(attention: Any) -> int | None:
-    """The sliding window of an attention module: Qwen's layers say it, Mistral's configuration, Llama has none."""
-    if hasattr(attention, "sliding_window"):
-        return attention.sliding_window
-    return getattr(attention.config, "sliding_window", None)
-
-
-_LAYERS: dict[type, type] = {
-    kind: type(f"Fused{kind.__name__}", (_FusedLayer, kind), {})
-    for kind in (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer, Qwen3DecoderLayer)
+_LAYERS = {
+    LlamaDecoderLayer: _Kind(head_norms=False, window=lambda attention: None),
+    MistralDecoderLayer: _Kind(head_norms=False, window=lambda attention: attention.config.sliding_window),
+    Qwen2DecoderLayer: _Kind(head_norms=False, window=lambda attention: attention.sliding_window),
+    Qwen3DecoderLayer: _Kind(head_norms=True, window=lambda attention: attention.sliding_window),
 }
+
+
+@final
+class FusedDecoderLayer(GradientCheckpointingLayer):
+    """A decoder layer in place of Llama's, Mistral's, Qwen2's or Qwen3's, with the modules of the one it replaces.
+
+    Over a token tree and with frozen weights it runs as three functions; in any other case its modules are called.
+    """
+
+    def __init__(self, layer: Any, kind: _Kind) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = layer.self_attn, layer.mlp
+        self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
+        self._kind = kind
+
+    def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        """(B, S, D) -> (B, S, D); transformers' arguments of a decoder layer."""
+        parts = self._parts() if kwargs.get("past_key_values") is None else None
+        if parts is not None:
+            return self._forward_in_parts(parts, hidden_states, **kwargs)
+        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        hidden_states = hidden_states + attended
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+
+    def _parts(self) -> list[Projection] | None:
+        """q, k, v, o, gate, up, down, if all is known and frozen; None where only the modules' own forward is right."""
+        attention, mlp = self.self_attn, self.mlp
+        norms = (self.input_layernorm, self.post_attention_layernorm)
+        if attention.config._attn_implementation != TREE_ATTENTION or not isinstance(mlp, FusedGatedMlp):
+            return None
+        if any(not isinstance(norm, FusedRmsNorm) or norm.weight.requires_grad for norm in norms):
+            return None
+        if torch.is_autocast_enabled(norms[0].weight.device.type):
+            return None
+        modules = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        parts = [projection_of(module) for module in (*modules, mlp.gate_proj, mlp.up_proj, mlp.down_proj)]
+        known = [part for part in parts if part is not None]
+        return known if len(known) == len(parts) else None
+
+    def _forward_in_parts(
+        self,
+        parts: list[Projection],
+        hidden_states: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        attention, (qkv, out, mlp) = self.self_attn, (parts[:3], parts[3], parts[4:])
+        rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+        projected: Any = _NormedProjections.apply(rows, self.input_layernorm, qkv, *factors_of(qkv))
+        q, k, v = (y.view(*hidden_states.shape[:2], -1, attention.head_dim) for y in projected)
+        if self._kind.head_norms:
+            q, k = attention.q_norm(q), attention.k_norm(k)
+        q, k = (_Rotary.apply(x, *position_embeddings) for x in (q, k))
+        attended, _ = tree_attention(
+            attention,
+            q,  # type: ignore[arg-type]
+            k,  # type: ignore[arg-type]
+            v.transpose(1, 2),
+            attention_mask,
+            dropout=attention.attention_dropout if self.training else 0.0,
+            scaling=attention.scaling,
+            sliding_window=self._kind.window(attention),
+            **kwargs,
+        )
+        rows = _AddedProjection.apply(rows, attended.reshape(len(rows), -1), out, *factors_of([out]))
+        rows = _NormedMlp.apply(rows, self.post_attention_layernorm, mlp, *factors_of(mlp))
+        return rows.view(hidden_states.shape)  # type: ignore[union-attr]
 
 
 def fuse(model: nn.Module) -> int:
     """Replace what is known of layers, norms and gated MLPs, in place, before adapters are put on; returns how many."""
     count = 0
-    for parent in list(model.modules()):
-        if type(parent) in _LAYERS:
-            parent.__class__ = _LAYERS[type(parent)]  # its children, hooks and name stay
-            count += 1
+    for parent in reversed(list(model.modules())):  # what a layer holds comes before the layer
         for name, child in list(parent.named_children()):
             if type(child) in _NORMS:
-                setattr(parent, name, FusedRmsNorm(child.weight, child.variance_epsilon))  # type: ignore[arg-type]
+                new: nn.Module = FusedRmsNorm(child.weight, child.variance_epsilon)  # type: ignore[arg-type]
             elif type(child) in _GATES and isinstance(child.act_fn, nn.SiLU | SiLUActivation):
-                setattr(parent, name, FusedGatedMlp(child.gate_proj, child.up_proj, child.down_proj))  # type: ignore[arg-type]
+                new = FusedGatedMlp(child.gate_proj, child.up_proj, child.down_proj)  # type: ignore[arg-type]
+            elif type(child) in _LAYERS:
+                new = FusedDecoderLayer(child, _LAYERS[type(child)])  # type: ignore[index]
             else:
                 continue
+            setattr(parent, name, new)
             count += 1
     return count

@@ -32,14 +32,21 @@ class Projection:
         return 0 if self.a is None else len(self.a)
 
 
+class Projecting:
+    """A module that is a projection, for now: it may hold several adapters and have them switched."""
+
+    def projection(self) -> Projection | None:
+        """What the module computes, None where that is more than a projection."""
+        raise NotImplementedError
+
+
 def projection_of(module: nn.Module) -> Projection | None:
     """What a module computes, if that is a frozen linear layer, perhaps with one plain adapter; None otherwise."""
     if module._forward_hooks or module._forward_pre_hooks:
         return None
     if type(module) is nn.Linear:
         return None if module.weight.requires_grad else Projection(module.weight, module.bias)
-    projection = getattr(module, "projection", None)
-    return projection() if projection is not None else None
+    return module.projection() if isinstance(module, Projecting) else None
 
 
 class LowRank(NamedTuple):
