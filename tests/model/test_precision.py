@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,3 +51,14 @@ def test_a_type_asked_for_is_obeyed_without_measuring(monkeypatch: pytest.Monkey
     monkeypatch.setattr(precision, "_gflops", lambda dtypes, seconds: pytest.fail("measured"))
     assert compute_dtype("bfloat16") == (torch.bfloat16, "compute type: bfloat16 (as asked)")
     assert compute_dtype("float32") == (torch.float32, "compute type: float32 (as asked)")
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "512"), ("64", "64")])
+def test_kernel_cache_is_bounded_unless_the_user_says_otherwise(before: str | None, after: str) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    if before is not None:
+        environment[name] = before
+    code = f"import camelid.model, os; print(os.environ[{name!r}])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == after
