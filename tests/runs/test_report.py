@@ -110,6 +110,7 @@ def test_it_says_what_it_was_given(tmp_path: Path) -> None:
         "95% interval 85.5% to 98.8%",
         "+5.7%",
         "+20%",
+        "zh: 80.0 → 96.0",  # the worse of two texts, by name
         "3 min 34 s",
         "word0.024",  # $0.40 an hour for 214 s
         "216 useful tokens/s, 127 computed",

@@ -32,7 +32,8 @@ def tile_parts(facts: RunFacts, retention: Retention | None, cost: Cost | None) 
         tiles.append(_tile(percent(kept.value), "tile_kept", detail, _mood(kept.value >= KEPT_ENOUGH)))
     if retention and retention.perplexity:
         worst = max(retention.perplexity, key=lambda p: p.change)
-        detail = WORDS["tile_from_to"].filled(before=_short(worst.before), after=_short(worst.after))
+        name = Words(worst.name, worst.name_zh or worst.name)
+        detail = WORDS["tile_from_to"].filled(name=name, before=_short(worst.before), after=_short(worst.after))
         figure = percent(worst.change, signed=True)
         tiles.append(_tile(figure, "tile_perplexity", detail, _mood(worst.change <= WORSE_AT_MOST)))
     if cost:

@@ -42,7 +42,7 @@ WORDS = {
     "tile_kept": Words("plain questions still right", "常识题仍答对"),
     "tile_of": Words("{right} of {total}", "{total} 题中 {right} 题"),
     "tile_perplexity": Words("perplexity on general text", "通用文本困惑度"),
-    "tile_from_to": Words("{before} → {after}", "{before} → {after}"),
+    "tile_from_to": Words("{name}: {before} → {after}", "{name}：{before} → {after}"),
     "tile_time": Words("training time", "训练用时"),
     "tile_loss": Words("training loss", "训练损失"),
     "samples": Words("Before and after", "训练前后对比"),
