@@ -39,6 +39,9 @@ TAUGHT = ("identity", "json", "reading", "lookup", "date", "phone", "reply", "nu
 TEXT_BASE_LEARNING_RATE = 6e-4  # for a base that only continues text (dev/LOG.md)
 HELD_OUT = 400  # prompts asked after tuning, half in each language
 HELD_OUT_BEFORE = 40  # prompts asked of the base: enough to see that it cannot, for a fraction of the time
+# Rows of a few hundred tokens make no more than this, however fast the products are: two cores that multiply at 437
+# GFLOP/s needed 150 s as did two at 1,900, and two at 151 needed 218 s (benchmarks/RESULTS.md).
+SMALL_ROWS_GFLOPS = 140.0
 SHOWN = (
     ("zh", "你是谁？谁开发了你？"),
     ("zh", "请提取name、age，写成JSON：李娜今年31岁。"),
@@ -168,8 +171,8 @@ def tell_plan(run: Run) -> None:
     line = f"plan: about {computed:,.0f} tokens to compute"
     if setup.gflops:
         _, everything = setup.trainable.count()
-        seconds = computed * 4 * everything / (setup.gflops * 1e9 * 0.5)
-        line += f", some {seconds:.0f} s at half of the matrix rate of this machine"
+        seconds = computed * 4 * everything / (1e9 * min(setup.gflops * 0.5, SMALL_ROWS_GFLOPS))
+        line += f", some {seconds:.0f} s of training"
     say(f"{line}; then {HELD_OUT} held-out prompts, plain questions and general text, before and after")
     say(f"plan: data in {Path(str(_paths(recipe)[0])).parent}, results in {run.directory.path}, nothing is downloaded")
 
