@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "terminal.html"
         page.write_text(PAGE.format(text="\n".join(coloured(line) for line in lines)), encoding="utf-8")
-        shoot(chromium, page, IMAGES / "quickstart.png", 1000, 44 + 21 * (len(lines) + 1))
+        shoot(chromium, page, IMAGES / "quickstart.png", 1000, 44 + 21 * sum(1 + len(line) // 130 for line in lines))
     shoot(chromium, options.report, IMAGES / "report.png", 1000, 1400)
 
 
