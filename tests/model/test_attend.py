@@ -159,7 +159,9 @@ def test_kept_and_recomputed_probabilities_give_the_same_gradients(monkeypatch: 
     """Which is done depends on the paths' length (KEPT_SCORES); nothing else may."""
     paths = [np.arange(40, dtype=np.int32), np.r_[np.arange(25), 70:75].astype(np.int32), np.arange(90, 99)]
     tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
+    monkeypatch.setattr(attend, "SCORES_A_BLOCK", 0)
     blocks = TreeLayout(tree, torch.device("cpu")).blocks(None)
+    assert len(blocks) == 3, "the first path, the branch that leaves it, and the path that stands alone"
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, *shape, requires_grad=True) for shape in [(3, len(tree), 8), *[(len(tree), 8)] * 2])
     computed = []
