@@ -26,6 +26,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from camelid.model.adapters import Trainable
+
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -87,6 +89,16 @@ def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.08)
     return model.eval()
+
+
+def with_random_adapter(trainable: Trainable) -> Trainable:
+    """The same, its LoRA B no longer zero: so that the adapter changes something."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in trainable.named_parameters().items():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    return trainable
 
 
 def tiny_tokenizer() -> Tokenizer:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import ARCHITECTURES, tiny_model
+from tiny import ARCHITECTURES, tiny_model, with_random_adapter
 from token_trees import Paths, weighted_paths
 
 from camelid.config import LoraSettings
@@ -93,12 +93,7 @@ def _trainable(architecture: str, method: str):
     if method == "full":
         return train_in_full(model)
     trainable = add_lora(model, LoraSettings(r=4), seed=0)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in trainable.named_parameters().items():
-            if "lora_B" in name:
-                parameter.normal_(std=0.2)
-    return trainable
+    return with_random_adapter(trainable)
 
 
 def _loss_and_gradients(trainable, trees: list[TokenTree], layout: str) -> tuple[float, torch.Tensor]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import tiny_model, with_random_adapter
 
 from camelid.config import LoraSettings
 from camelid.data.tree import TokenTree, build_tree
@@ -59,12 +59,7 @@ def _adapted(architecture: str, settings: LoraSettings, dtype: torch.dtype, *, f
         fuse(model)
     trainable = add_lora(model, settings, seed=0)
     model.set_attn_implementation(TREE_ATTENTION)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in trainable.named_parameters().items():
-            if "lora_B" in name:
-                parameter.normal_(std=0.2)
-    return trainable
+    return with_random_adapter(trainable)
 
 
 def _tree() -> TokenTree:

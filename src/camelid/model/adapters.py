@@ -32,7 +32,7 @@ class FusedLoraLinear(PeftLoraLinear, Projecting):
     """PEFT's LoRA layer with a fused forward for the plain case."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        part = None if args or kwargs or self.disable_adapters else self.projection()
+        part = None if args or kwargs else self.projection()
         return super().forward(x, *args, **kwargs) if part is None else linear(x, part)
 
     def projection(self) -> Projection | None:

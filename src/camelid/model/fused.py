@@ -26,7 +26,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2MLP
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3MLP, Qwen3RMSNorm
 
 from camelid.model.attend import TREE_ATTENTION, tree_attention
-from camelid.model.projection import Projection, factors_of, low_rank, project, project_backward, projection_of
+from camelid.model.projection import Projection, factors_of, linear, low_rank, project, project_backward, projection_of
 
 _NORMS = (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm)
 _GATES = (LlamaMLP, MistralMLP, Qwen2MLP, Qwen3MLP)
@@ -135,26 +135,6 @@ class _NormedProjections(torch.autograd.Function):
         normed = _normed(x, weight, inverse)
         grad, factors = project_backward(normed, low, ctx.parts, ctx.adapters, grads, ctx.needs_input_grad[0])
         return None if grad is None else _norm_backward(grad, x, weight, inverse), None, None, *factors
-
-
-class _AddedProjection(torch.autograd.Function):
-    """residual + projection of x, rows of width D and I."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, residual: Tensor, x: Tensor, part: Projection, *factors: Tensor | None
-    ) -> Tensor:
-        adapters = low_rank([part], x.dtype)
-        (y,), low = project(x, [part], adapters)
-        ctx.save_for_backward(x if low is not None else None, low)
-        ctx.part, ctx.adapters = part, adapters
-        return y.add_(residual)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, low = ctx.saved_tensors
-        grad_x, factors = project_backward(x, low, [ctx.part], ctx.adapters, grads, ctx.needs_input_grad[1])
-        return grads[0], grad_x, None, *factors
 
 
 class _NormedMlp(torch.autograd.Function):
@@ -292,7 +272,7 @@ class FusedDecoderLayer(GradientCheckpointingLayer):
             sliding_window=self._kind.window(attention),
             **kwargs,
         )
-        rows = _AddedProjection.apply(rows, attended.reshape(len(rows), -1), out, *factors_of([out]))
+        rows = linear(attended.reshape(len(rows), -1), out, rows)
         rows = _NormedMlp.apply(rows, self.post_attention_layernorm, mlp, *factors_of(mlp))
         return rows.view(hidden_states.shape)  # type: ignore[union-attr]
 

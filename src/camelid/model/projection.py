@@ -9,6 +9,7 @@ Shape legend: N rows, I inputs, O outputs of a layer, r its rank, R the sum of t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,12 +33,12 @@ class Projection:
         return 0 if self.a is None else len(self.a)
 
 
-class Projecting:
+class Projecting(ABC):
     """A module that is a projection, for now: it may hold several adapters and have them switched."""
 
+    @abstractmethod
     def projection(self) -> Projection | None:
         """What the module computes, None where that is more than a projection."""
-        raise NotImplementedError
 
 
 def projection_of(module: nn.Module) -> Projection | None:
@@ -116,24 +117,26 @@ def factors_of(parts: Sequence[Projection]) -> list[Tensor | None]:
 
 
 class _Linear(torch.autograd.Function):
-    """One projection of rows, (N, I) -> (N, O)."""
+    """One projection of rows, (N, I) -> (N, O), added to a residual (N, O) where there is one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, part: Projection, *factors: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, residual: Tensor | None, part: Projection, *factors: Tensor | None
+    ) -> Tensor:
         adapters = low_rank([part], x.dtype)
         (y,), low = project(x, [part], adapters)
         ctx.save_for_backward(x if low is not None else None, low)
         ctx.part, ctx.adapters = part, adapters
-        return y
+        return y if residual is None else y.add_(residual)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, low = ctx.saved_tensors
         grad_x, factors = project_backward(x, low, [ctx.part], ctx.adapters, grads, ctx.needs_input_grad[0])
-        return grad_x, None, *factors
+        return grad_x, grads[0] if ctx.needs_input_grad[1] else None, None, *factors
 
 
-def linear(x: Tensor, part: Projection) -> Tensor:
-    """(..., I) -> (..., O)."""
-    rows: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), part, *factors_of([part]))  # type: ignore[assignment]
+def linear(x: Tensor, part: Projection, residual: Tensor | None = None) -> Tensor:
+    """(..., I) -> (..., O), added to `residual` (N, O) where it is given."""
+    rows: Any = _Linear.apply(x.reshape(-1, x.shape[-1]), residual, part, *factors_of([part]))
     return rows.view(*x.shape[:-1], -1)
