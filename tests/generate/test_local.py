@@ -20,7 +20,7 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.generate.base import Piece, Prompt, Request, Sampling
-from camelid.generate.local import LiveGenerator, LocalGenerator, Served
+from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of, rows_of
 from camelid.model.layout import choose_layout, ordinary_attention
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
@@ -79,7 +79,8 @@ def served() -> Iterator[LocalGenerator]:
         for where, part in parts.items():
             layer, number = places[where]
             layer.add(name, number, part)
-    generator = LocalGenerator(Served(model, routing, ADAPTERS), _renderer(), slots=3)
+    decoder = decoder_of(model, routing, "tree", 3)
+    generator = LocalGenerator(decoder, _renderer(), ADAPTERS, vocabulary_rows=rows_of(model))
     yield generator
     generator.close()
 
@@ -246,7 +247,8 @@ def test_what_cannot_be_answered_is_refused_before_it_waits(served: LocalGenerat
 def test_closing_cancels_what_runs_and_refuses_what_comes() -> None:
     model, routing = tiny_model("llama"), Routing()
     pack_for_good(model, routing, layout="tree")
-    generator = LocalGenerator(Served(model, routing, {"base": ""}), _renderer(), slots=1)
+    decoder = decoder_of(model, routing, "tree", 1)
+    generator = LocalGenerator(decoder, _renderer(), {"base": ""}, vocabulary_rows=rows_of(model))
     ends: list[str] = []
     begun = threading.Event()
 

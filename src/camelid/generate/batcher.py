@@ -196,9 +196,13 @@ class Batcher:
             with self._changed:
                 if not self._waiting:
                     return
+                request = self._waiting[0].request
+                tokens = len(request.prompt) + request.sampling.max_new_tokens
+                if self._running and not self._decoder.has_room(tokens):
+                    return  # the first in the queue waits for room, and the others behind it: none is passed over
                 answer = self._waiting.popleft()
-            assert answer.request.prompt.ids is not None
-            answer.slot = self._decoder.open(answer.request.prompt.ids, answer.adapter)
+            assert request.prompt.ids is not None
+            answer.slot = self._decoder.open(request.prompt.ids, answer.adapter, tokens)
             self._running[answer.slot] = answer
 
     def _score(self, answer: _Answer, token: int, logp_V: Tensor) -> TokenScore:

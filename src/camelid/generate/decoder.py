@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
+from camelid.data.pack import Example
+
 
 class Decoder(ABC):
     """Slots that each hold a prompt and its answer so far. Used by one thread at a time.
@@ -19,8 +21,11 @@ class Decoder(ABC):
     context: int
 
     @abstractmethod
-    def open(self, prompt: np.ndarray, adapter: str) -> int:
-        """A slot for a prompt (T,) int32 with T >= 1, answered by `adapter` ("" is the base). Computes nothing yet."""
+    def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:
+        """A slot for a prompt (T,) int32 with T >= 1, answered by `adapter` ("" is the base). Computes nothing yet.
+
+        tokens: of the prompt and the longest answer, as `has_room` was asked
+        """
 
     @abstractmethod
     def advance(self, tokens: Mapping[int, int]) -> tuple[list[int], Tensor]:
@@ -33,3 +38,19 @@ class Decoder(ABC):
     @abstractmethod
     def close(self, slot: int) -> None:
         """Free a slot, whatever its state."""
+
+    @abstractmethod
+    def score(self, example: Example, adapter: str) -> float:
+        """Log-probability in nats of an example's weighted edges: sum of weight * log p."""
+
+    @abstractmethod
+    def embed(self, ids: np.ndarray, adapter: str) -> np.ndarray:
+        """(D,) float32: the mean of the last hidden states of some tokens."""
+
+    def has_room(self, tokens: int) -> bool:
+        """Whether a prompt and its longest answer, so many tokens, can be taken in beside what is open."""
+        return True
+
+    @abstractmethod
+    def release(self) -> None:
+        """Free what the decoder holds outside of Python."""

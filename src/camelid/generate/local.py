@@ -1,6 +1,6 @@
-"""The torch engine: answers with a transformers causal LM that is in memory.
+"""Answers with a model that is in memory.
 
-`LocalGenerator` is what chat and the server use: the model is packed for good and a thread of its own answers.
+`LocalGenerator` is what chat and the server use: a thread of its own answers, by any decoder.
 `LiveGenerator` asks a model that is being trained: packed for one call, in the caller's thread, as its weights are now.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camelid.data.pack import Example
 from camelid.data.records import Conversation, Origin, Text
@@ -25,22 +24,23 @@ from camelid.generate.batcher import Batcher
 from camelid.generate.decoder import Decoder
 from camelid.generate.plain import PlainDecoder
 from camelid.generate.torch_decoder import TorchDecoder
-from camelid.model.layout import edge_output, edges_of, hidden_states
+from camelid.model.layout import edge_output
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import packed
 
 SLOTS = 64  # answers computed together
 
 
-def _decoder(model: nn.Module, routing: Routing, layout: str, slots: int) -> Decoder:
+def decoder_of(model: nn.Module, routing: Routing, layout: str, slots: int = SLOTS) -> Decoder:
+    """The decoder for a packed model, by the layout that model/layout.py chose for it."""
     if layout == "tree":
         return TorchDecoder(model, routing, slots=slots)
     return PlainDecoder(model, routing, slots=slots)
 
 
-def _batcher(decoder: Decoder, model: nn.Module, renderer: Renderer) -> Batcher:
-    rows = int(model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
-    return Batcher(decoder, renderer.vocabulary, renderer.stop_ids, rows)
+def rows_of(model: nn.Module) -> int:
+    """Rows of a model's logits."""
+    return int(model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
 
 
 @contextmanager
@@ -73,7 +73,9 @@ class LiveGenerator:
         answers = [Answer() for _ in prompts]
         routing = Routing()
         with _evaluating(self.model), packed(self.model, routing, layout=self.layout):
-            batcher = _batcher(_decoder(self.model, routing, self.layout, SLOTS), self.model, self.renderer)
+            decoder = decoder_of(self.model, routing, self.layout)
+            vocabulary, stop_ids = self.renderer.vocabulary, self.renderer.stop_ids
+            batcher = Batcher(decoder, vocabulary, stop_ids, rows_of(self.model))
             for answer, prompt, sampling in zip(answers, prompts, samplings, strict=True):
                 request = Request(Prompt(self.renderer.prompt(prompt), prompt), sampling)
                 batcher.submit(request, answer.add, "")
@@ -92,29 +94,22 @@ class LiveGenerator:
         return totals
 
 
-@dataclass(frozen=True)
-class Served:
-    """A model that is packed for good, and the names under which it answers: name -> adapter, "" is the base.
-
-    The first name answers where none is asked for.
-    """
-
-    model: nn.Module
-    routing: Routing
-    adapters: Mapping[str, str]
-
-
 @final
 class LocalGenerator(Generator):
-    """Answers from a thread of its own; the model is this generator's alone."""
+    """Answers by a decoder of this process, from a thread of its own.
 
-    def __init__(self, served: Served, renderer: Renderer, *, layout: str = "tree", slots: int = SLOTS) -> None:
-        self._model, self._adapters, self._routing = served.model.eval(), served.adapters, served.routing
-        self.renderer, self._layout = renderer, layout
-        self._decoder = _decoder(self._model, served.routing, layout, slots)
-        self._batcher = _batcher(self._decoder, self._model, renderer)
-        self.models, self.context, self.slots = tuple(served.adapters), self._decoder.context, slots
-        self._alone = threading.Lock()  # held by whoever runs the model
+    decoder: this generator's alone; adapters: the names under which it answers and the decoder's adapter of each ("" is
+    the base); the first name answers where none is asked for. vocabulary_rows: of the model's logits
+    """
+
+    def __init__(
+        self, decoder: Decoder, renderer: Renderer, adapters: Mapping[str, str], *, vocabulary_rows: int
+    ) -> None:
+        self.renderer, self._decoder, self._adapters = renderer, decoder, dict(adapters)
+        self._batcher = Batcher(decoder, renderer.vocabulary, renderer.stop_ids, vocabulary_rows)
+        self.models, self.context, self.slots = tuple(adapters), decoder.context, decoder.slots
+        self._alone = threading.Lock()  # held by whoever uses the decoder
+        self._closed = False
         self._thread = threading.Thread(target=self._batcher.serve, args=(self._alone,), daemon=True, name="camelid")
         self._thread.start()
 
@@ -131,28 +126,26 @@ class LocalGenerator(Generator):
 
     def score(self, examples: Sequence[Example], model: str = "") -> list[float]:
         """Log-probability in nats of each example's weighted edges: sum of weight * log p."""
-        totals = []
-        with self._alone, torch.no_grad():
-            for example in examples:
-                tree = build_tree([example.ids], [example.weight], share=False)
-                hidden = self._hidden(example.ids, example.weight, model)
-                out = edges_of(self._model, hidden, tree)
-                totals.append(float((out.logp * out.weight).sum()))
-        return totals
+        with self._alone:
+            return [self._decoder.score(example, self._adapter(model)) for example in examples]
 
     def embed(self, prompts: Sequence[Prompt], model: str = "") -> np.ndarray:
         """(n, D) float32: the mean of the last hidden states of each prompt's tokens."""
         rows = []
-        with self._alone, torch.no_grad():
-            for prompt in prompts:
-                assert prompt.ids is not None
-                rows.append(self._hidden(prompt.ids, np.zeros(len(prompt), np.float32), model).float().mean(0))
-        return torch.stack(rows).cpu().numpy()
+        for prompt in prompts:
+            assert prompt.ids is not None
+            with self._alone:  # answers go on between two prompts
+                rows.append(self._decoder.embed(prompt.ids, self._adapter(model)))
+        return np.stack(rows)
 
     def close(self) -> None:
         """End the thread; what runs is cancelled."""
         self._batcher.close()
         self._thread.join()
+        with self._alone:
+            if not self._closed:
+                self._closed = True
+                self._decoder.release()
 
     @property
     def load(self) -> tuple[int, int]:
@@ -161,10 +154,3 @@ class LocalGenerator(Generator):
 
     def _adapter(self, model: str) -> str:
         return self._adapters[model or self.models[0]]
-
-    def _hidden(self, ids: np.ndarray, weight: np.ndarray, model: str) -> Tensor:
-        tree = build_tree([ids], [weight], share=False)
-        if isinstance(self._decoder, TorchDecoder):
-            return self._decoder.hidden_states(tree, self._adapter(model))
-        self._routing.rows = {self._adapter(model): None}
-        return hidden_states(self._model, tree, self._layout)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from camelid.data.pack import Example
+from camelid.data.tree import build_tree
 from camelid.generate.decoder import Decoder
 from camelid.model.head import head_of
-from camelid.model.layout import attention_of, ordinary_attention
+from camelid.model.layout import attention_of, edge_output, hidden_states, ordinary_attention
 from camelid.model.packed import Routing
 
 
@@ -30,7 +32,7 @@ class PlainDecoder(Decoder):
         self._unread: dict[int, np.ndarray] = {}
         self._next = 0
 
-    def open(self, prompt: np.ndarray, adapter: str) -> int:
+    def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:
         """A slot with an empty cache."""
         number, self._next = self._next, self._next + 1
         self._open[number] = adapter, DynamicCache(config=self._model.config)  # type: ignore[arg-type]
@@ -50,6 +52,24 @@ class PlainDecoder(Decoder):
             work[slot] = self._unread.pop(slot)
         rows = [self._last_hidden(slot, ids) for slot, ids in work.items()]
         return list(work), self._head.logits(torch.cat(rows)).cpu()
+
+    def release(self) -> None:
+        """Nothing: Python frees the model with its last user."""
+
+    @torch.no_grad()
+    def score(self, example: Example, adapter: str) -> float:
+        """Log-probability in nats of an example's weighted edges."""
+        self._routing.rows = {adapter: None}
+        tree = build_tree([example.ids], [example.weight], share=False)
+        out = edge_output(self._model, tree, "separate")
+        return float((out.logp * out.weight).sum())
+
+    @torch.no_grad()
+    def embed(self, ids: np.ndarray, adapter: str) -> np.ndarray:
+        """(D,) float32: the mean of the last hidden states."""
+        self._routing.rows = {adapter: None}
+        tree = build_tree([ids], [np.zeros(len(ids), np.float32)], share=False)
+        return hidden_states(self._model, tree, "separate").float().mean(0).cpu().numpy()
 
     def _last_hidden(self, slot: int, ids: np.ndarray) -> Tensor:
         adapter, cache = self._open[slot]

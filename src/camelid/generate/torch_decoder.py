@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camelid.data.tree import TokenTree
+from camelid.data.pack import Example
+from camelid.data.tree import TokenTree, build_tree
 from camelid.generate.cache import LayerShape, Pools, Row
 from camelid.generate.decoder import Decoder
 from camelid.generate.prefix import PrefixStore, block_keys
 from camelid.generate.step import BLOCK, SLOT_ATTENTION, Node, ShapeProbe, SlotStep, TreeStep
 from camelid.model.head import Head, head_of
-from camelid.model.layout import attention_of
+from camelid.model.layout import attention_of, edges_of
 from camelid.model.packed import Product, Routing, packs
 
 # Tokens of prompts that one pass reads: enough for a full-speed product, few enough that running answers do not wait
@@ -64,7 +65,7 @@ class TorchDecoder(Decoder):
         self._next = 0
 
     @torch.inference_mode()
-    def open(self, prompt: np.ndarray, adapter: str) -> int:
+    def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:
         """A slot; blocks of the prompt that are known are taken over."""
         slot = _Slot(prompt, adapter, self._pools.open(len(prompt) + 1), block_keys(prompt, adapter))
         slot.blocks = self._store.fill(slot.row, self._pools[slot.row.capacity], slot.keys)
@@ -130,8 +131,23 @@ class TorchDecoder(Decoder):
                 input_ids=step.input_ids, position_ids=step.position_ids, step=step, use_cache=False
             ).last_hidden_state[0]
 
+    def release(self) -> None:
+        """Nothing: Python frees the model with its last user."""
+
     @torch.no_grad()
-    def hidden_states(self, tree: TokenTree, adapter: str) -> Tensor:
+    def score(self, example: Example, adapter: str) -> float:
+        """Log-probability in nats of an example's weighted edges."""
+        tree = build_tree([example.ids], [example.weight], share=False)
+        out = edges_of(self._model, self._hidden_states(tree, adapter), tree)
+        return float((out.logp * out.weight).sum())
+
+    @torch.no_grad()
+    def embed(self, ids: np.ndarray, adapter: str) -> np.ndarray:
+        """(D,) float32: the mean of the last hidden states."""
+        tree = build_tree([ids], [np.zeros(len(ids), np.float32)], share=False)
+        return self._hidden_states(tree, adapter).float().mean(0).cpu().numpy()
+
+    def _hidden_states(self, tree: TokenTree, adapter: str) -> Tensor:
         """(N, D) final hidden states of a tree's nodes."""
         step = TreeStep(tree, self._device)
         self._routing.rows = {adapter: None}
