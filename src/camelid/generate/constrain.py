@@ -7,7 +7,7 @@ answer is looked up while there is still room for it, and taken when there is on
 from __future__ import annotations
 
 import json
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 import llguidance
 import numpy as np
@@ -17,11 +17,14 @@ from torch import Tensor
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 
+if TYPE_CHECKING:
+    from llguidance import JsonCompileOptions
+
 _LOOK_AHEAD = 128  # tokens before the end of its budget from which on an answer is made to close in time
 # what ends a value soonest, in this order
 _CLOSING = ('"}', '"]', '"', "}", "]", '",', ",", "0", "1", "null", "true", "a")
 # as json.dumps writes: where any space may stand, a small model can write spaces for ever
-_OPTIONS: dict[str, Any] = {
+_OPTIONS: JsonCompileOptions = {
     "item_separator": ", ",
     "key_separator": ": ",
     "whitespace_flexible": False,

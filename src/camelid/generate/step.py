@@ -303,7 +303,8 @@ def slot_attention(
     if softcap is not None or s_aux is not None:
         raise ValueError("soft-capped scores and attention sinks are not supported here")
     layer: Any = module.layer_idx
-    out = step.attend(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), scaling, sliding_window)
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    out = step.attend(layer, query, key, value, scaling, sliding_window)
     return out[None], None
 
 
