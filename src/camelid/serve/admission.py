@@ -68,7 +68,11 @@ class Places:
     def ended(self) -> None:
         """One of the answers is over."""
         self._admission.learn(time.monotonic() - self._began)
-        self._left -= 1
+        self.unwanted(1)
+
+    def unwanted(self, answers: int) -> None:
+        """So many of the answers will not come."""
+        self._left -= answers
         self._hold(min(self._held, self._left))
 
     def release(self) -> None:

@@ -61,6 +61,7 @@ class Answering:
                 self._tickets.append(self._generator.submit(request, self._sink(choice)))
         except BaseException:
             self._running = set(range(len(self._tickets)))
+            self._places.unwanted(len(self._requests) - len(self._tickets))
             self._leave()
             raise
         return self

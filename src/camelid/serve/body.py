@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from camelid.serve.faults import ApiFault
 from camelid.serve.settings import Settings
 
-_CLOSE = {"connection": "close"}  # what is still to come of the body is not worth reading
 _DIGITS = 30  # of an integer; longer ones cost time and mean nothing here
 _LARGE = 64 << 10  # bytes from which a body is parsed off the loop
 _METHODS = ("POST", "PUT", "PATCH")
@@ -70,23 +69,23 @@ class BodyGate:
                         return bytes(body)
         except TimeoutError:
             what = f"the body did not come within {self._settings.stall:g} s"
-            raise ApiFault(408, what, code="timeout", headers=_CLOSE) from None
+            raise ApiFault(408, what, code="timeout", headers={"connection": "close"}) from None
 
 
 def _too_large(most: int) -> ApiFault:
-    return ApiFault(413, f"a body may have {most:,} bytes", code="body_too_large", headers=_CLOSE)
+    return ApiFault(413, f"a body may have {most:,} bytes", code="body_too_large")
 
 
 def check_type(headers: dict[bytes, bytes]) -> None:
     """JSON in UTF-8, not compressed. Raises ApiFault 415."""
     kind, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
     if kind.strip() != b"application/json":
-        raise ApiFault(415, "the content type must be application/json", headers=_CLOSE)
+        raise ApiFault(415, "the content type must be application/json")
     charset = parameters.replace(b" ", b"").replace(b'"', b"")
     if charset.startswith(b"charset=") and charset != b"charset=utf-8":
-        raise ApiFault(415, "the body must be UTF-8", headers=_CLOSE)
+        raise ApiFault(415, "the body must be UTF-8")
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise ApiFault(415, "a compressed body is not read", headers=_CLOSE)
+        raise ApiFault(415, "a compressed body is not read")
 
 
 def check_json(body: bytes, max_depth: int) -> None:

@@ -23,7 +23,8 @@ from camelid.serve.faults import ApiFault
 from camelid.serve.settings import Settings
 
 _MOST_CONNECTIONS = 1024  # at a time; one more is closed unheard
-_HEADERS = 15.0  # seconds in which a connection must have sent its first request's headers
+_HEADERS = 15.0  # seconds in which the headers of a request, or the rest of one that was refused, must have come
+_MOST_DISCARDED = 16 << 20  # bytes of a refused body that are read
 _LINGER = 15.0  # seconds after which a closed connection is dropped, taken or not
 
 
@@ -33,6 +34,8 @@ class _Connection(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._due: asyncio.TimerHandle | None = None  # when a request that has begun must be there
+        self._discarded = 0  # bytes of a body that came after its answer
         self._routes = self.app
         self.app = self._with_drop  # type: ignore[assignment]
 
@@ -49,10 +52,33 @@ class _Connection(H11Protocol):
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.abort()
             return
-        self.loop.call_later(_HEADERS, self._expect_request)
+        self._expect_request()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _expect_request(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        if self._due is None:
+            self._due = self.loop.call_later(_HEADERS, self._overdue, self.cycle)
+
+    def _overdue(self, last: object) -> None:
+        self._due = None
+        if not self._is_idle or self.transport.is_closing():
+            return
+        if self.cycle is last:
+            self.transport.abort()
+        elif self.timeout_keep_alive_task is None:
+            self._expect_request()  # a further request has begun meanwhile
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._is_idle or self.transport.is_closing():
+            return
+        self._expect_request()
+        # The rest of a body whose request was refused is read and forgotten, so that the sender comes to read why.
+        self._discarded = self._discarded + len(data) if self.conn.their_state is h11.SEND_BODY else 0
+        if self._discarded > _MOST_DISCARDED:
             self.transport.abort()
 
     def on_response_complete(self) -> None:
@@ -64,14 +90,6 @@ class _Connection(H11Protocol):
         """An idle connection, or one that began a request and did not go on."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(_LINGER, self.transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        idle = self.timeout_keep_alive_task is not None
-        super().data_received(data)
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if idle and not answering and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            # the beginning of a further request: it has as long as the first one had
-            self.timeout_keep_alive_task = self.loop.call_later(_HEADERS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is told in the same shape as every other fault."""
@@ -140,7 +158,8 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         self.cut = not await self._service.drain()
-        await asyncio.sleep(0.1)  # in which answers that were cut say so
+        if self.cut:
+            await asyncio.sleep(0.1)  # in which they say so
         self.should_exit = True
 
     @property
