@@ -125,6 +125,56 @@ def chat(
 
 
 @app.command()
+def serve(
+    model: Annotated[
+        str, typer.Argument(help="run directory, adapter, HF directory or id, GGUF file, or preset", metavar="MODEL")
+    ],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="a further adapter of the same base, a model of its own", metavar="NAME=PATH"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="address to listen at; beyond this machine only with --api-key")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen at; 0 takes a free one", min=0, max=65535)] = 8000,
+    api_key: Annotated[str | None, typer.Option(help="key that clients send; made and printed if left out")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="a further name under which clients reach this server", metavar="NAME")
+    ] = None,
+    engine: Annotated[Literal["auto", "local", "llamacpp", "vllm"], typer.Option(help="what computes")] = "auto",
+    slots: Annotated[int | None, typer.Option(help="answers computed at a time", min=1, max=1024)] = None,
+    max_queue: Annotated[int | None, typer.Option(help="answers that may wait; further ones hear 429", min=0)] = None,
+    timeout: Annotated[float, typer.Option(help="seconds for one request", min=1)] = 600.0,
+    drain_seconds: Annotated[float, typer.Option(help="seconds to finish answers in when told to end", min=0)] = 30.0,
+    votes: Annotated[Path, typer.Option(help="file that the page's votes go to")] = Path("votes.jsonl"),
+    template: Annotated[str, typer.Option(help="chat template: auto, or a name as in recipes")] = "auto",
+    accept_license: License = None,
+    debug: Debug = False,
+) -> None:
+    """Serve a model as OpenAI's API does, with a page to talk to it; the page's address is printed."""
+    from camelid.cli.serve import ServeOptions
+    from camelid.cli.serve import serve as run
+
+    options = ServeOptions(
+        model=model,
+        adapters=tuple(adapter or ()),
+        host=host,
+        port=port,
+        api_key=api_key,
+        hosts=tuple(allow_host or ()),
+        engine=engine,
+        slots=slots,
+        max_queue=max_queue,
+        timeout=timeout,
+        drain_seconds=drain_seconds,
+        votes=votes,
+        template=template,
+        accept_license=accept_license,
+    )
+    _end(lambda: run(options), debug)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes."""
     from camelid.cli.console import print_json
