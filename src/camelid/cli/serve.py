@@ -13,6 +13,8 @@ from camelid.cli.console import say
 from camelid.errors import UserError
 from camelid.generate.base import Generator
 from camelid.generate.echo import EchoGenerator
+from camelid.generate.opening import Wanted
+from camelid.generate.opening import open_generator as open_model
 from camelid.model.load import tokenizer_directory
 from camelid.model.resolve import resolve
 from camelid.serve.app import create_app
@@ -50,9 +52,9 @@ def serve(options: ServeOptions) -> int:
     adapters = named_adapters(options.adapters)
     if options.engine == "vllm":
         run_vllm(_fleet(options, adapters), settings, say)
-    generator, cards = open_generator(options, adapters)
+    generator, cards, engine = open_generator(options, adapters)
     try:
-        return run_server(generator, _with_models(settings, options, cards))
+        return run_server(generator, replace(settings, models=cards, engine=engine))
     finally:
         generator.close()
 
@@ -109,18 +111,23 @@ def run_server(generator: Generator, settings: Settings) -> int:
     return server.exit_code
 
 
-def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple[Generator, dict[str, ModelCard]]:
-    """The engine for MODEL, and what is said of each of its models."""
+def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple[Generator, dict[str, ModelCard], str]:
+    """The engine for MODEL, what is said of each of its models, and the engine's name."""
     if options.model == ECHO:
-        return EchoGenerator(slots=options.slots or 4), {ECHO: ModelCard("base", ECHO)}
-    raise UserError(
-        f"only {ECHO} is served so far", where=options.model, mend=f"try a client with: camelid serve {ECHO}"
+        generator = EchoGenerator(slots=options.slots or 4)
+        return generator, {ECHO: ModelCard("base", ECHO)}, ECHO
+    assert options.engine != "vllm", "vLLM is started before"
+    wanted = Wanted(
+        options.model,
+        adapters,
+        engine=options.engine,
+        template=options.template,
+        slots=options.slots,
+        accept_license=options.accept_license,
     )
-
-
-def _with_models(settings: Settings, options: ServeOptions, cards: Mapping[str, ModelCard]) -> Settings:
-    engine = ECHO if options.model == ECHO else "local" if options.engine == "auto" else options.engine
-    return replace(settings, models=cards, engine=engine)
+    opened = open_model(wanted, say)
+    cards = {name: ModelCard(kind, opened.template) for name, kind in opened.kinds.items()}
+    return opened.generator, cards, opened.engine
 
 
 def _fleet(options: ServeOptions, adapters: Mapping[str, Path]) -> Fleet:

@@ -45,7 +45,7 @@ class Wanted:
     adapters: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine = "auto"
     template: str = "auto"
-    slots: int = SLOTS
+    slots: int | None = None  # answers at a time; None: as many as suit the engine
     dtype: str = "auto"
     accept_license: str | None = None
 
@@ -86,7 +86,7 @@ def _local(
     packed = pack_for_good(model, routing, layout=layout)
     for name, part in parts.items():
         part.put_on(packed, name)
-    decoder = decoder_of(model, routing, layout, wanted.slots)
+    decoder = decoder_of(model, routing, layout, wanted.slots or SLOTS)
     return LocalGenerator(decoder, renderer, served, vocabulary_rows=rows)
 
 
