@@ -31,12 +31,10 @@ ARCHITECTURES = {
     "gemma2": "gemma2",
     "gemma3_text": "gemma3",
     "glm4": "glm4",
-    "phi3": "phi3",
 }
 ROPE_FACTORS = "rope_freqs.weight"
 # What a layout's config says that need not be in the original: names of classes, and what has no effect on a logit.
 _FREE = {"architectures", "model_type", "dtype", "use_cache", "max_position_embeddings", "use_sliding_window"}
-_FREE |= {"original_max_position_embeddings"}  # of Phi-3: used with long-context factors only, which are refused
 # What changes a model's logits and has no place in the layout of any family but those that name it.
 _MUST_BE_OFF = (
     "attn_logit_softcapping", "final_logit_softcapping", "attention_bias", "mlp_bias", "logit_scale",
@@ -163,7 +161,7 @@ def _head_size(config: Mapping[str, Any]) -> int:
 def _context(config: Mapping[str, Any]) -> int:
     """The longest text. llama.cpp gives Mistral and Qwen 2 no window, so it ends where a window would begin to act."""
     length, window = config["max_position_embeddings"], config.get("sliding_window")
-    acts = config.get("model_type") in ("mistral", "phi3") or (
+    acts = config.get("model_type") == "mistral" or (
         config.get("model_type") in ("qwen2", "qwen3")
         and config.get("use_sliding_window")
         and "sliding_attention" in (config.get("layer_types") or ["sliding_attention"])
@@ -241,14 +239,9 @@ def _gemma3(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _phi3(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _rotary_part(config) | {"attention.sliding_window": config.get("sliding_window")}
-
-
 _OWN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "llama": _rotary_part,
     "glm4": _rotary_part,
     "gemma2": _gemma2,
     "gemma3": _gemma3,
-    "phi3": _phi3,
 }
