@@ -19,7 +19,7 @@ from camelid.model.export_check import (
 )
 
 NEW_TOKENS = 48
-BOUND = 1e-4  # the same weights in the same library: only the shape of a product may round otherwise
+BOUND = 1e-5  # of the largest logit: the same weights in the same library, only products of another shape
 
 
 def write_and_check(job: Job, stage: Path) -> str:

@@ -79,6 +79,7 @@ class AnswerReport:
     prompts: int = 0
     tokens: int = 0
     largest: float = 0.0  # difference of a logit, over all choices up to where answers part
+    scale: float = 0.0  # our largest logit
     squared: float = 0.0
     values: int = 0
     partings: list[Parting] = field(default_factory=list)
@@ -86,6 +87,11 @@ class AnswerReport:
     @property
     def identical(self) -> int:
         return self.prompts - len(self.partings)
+
+    @property
+    def relative(self) -> float:
+        """The largest difference as a share of our largest logit."""
+        return self.largest / self.scale if self.scale else 0.0
 
     @property
     def root_mean_square(self) -> float:
@@ -98,6 +104,7 @@ class AnswerReport:
             "identical": self.identical,
             "tokens": self.tokens,
             "largest_logit_difference": self.largest,
+            "relative_to_the_largest_logit": self.relative,
             "root_mean_square_logit_difference": self.root_mean_square,
             "margins_where_answers_part": [parting.margin for parting in self.partings],
         }
@@ -114,6 +121,7 @@ def read_answers(prompts: Sequence[Sequence[int]], answers: Sequence[Answer], ou
         gap = np.abs(rows[:compared, : answer.logits.shape[1]] - answer.logits[:compared, : rows.shape[1]])
         report.tokens += len(chosen)
         report.largest = max(report.largest, float(gap.max()))
+        report.scale = max(report.scale, float(np.abs(rows[:compared]).max()))
         report.squared += float(np.square(gap, dtype=np.float64).sum())
         report.values += gap.size
         if len(wrong):
@@ -124,8 +132,11 @@ def read_answers(prompts: Sequence[Sequence[int]], answers: Sequence[Answer], ou
 
 
 def judge_answers(report: AnswerReport, bound: float, what: str, against: str) -> list[Comparison]:
-    """Logits within `bound`, and answers that part nowhere but at near ties (a margin below twice the bound)."""
-    real = [parting for parting in report.partings if parting.margin > 2 * bound]
+    """Logits within `bound`, a share of the largest; answers that part nowhere but at near ties.
+
+    A near tie: our two candidates are closer than twice the bound, so that logits within it may order them either way.
+    """
+    real = [parting for parting in report.partings if parting.margin > 2 * bound * report.scale]
     detail = f"{report.identical} of {report.prompts} greedy answers are identical ({report.tokens:,} tokens)"
     if report.partings:
         widest = max(parting.margin for parting in report.partings)
@@ -133,9 +144,9 @@ def judge_answers(report: AnswerReport, bound: float, what: str, against: str) -
     return [
         Comparison(
             f"{what}: logits",
-            report.largest <= bound,
+            report.relative <= bound,
             f"differ from {against} by at most {report.largest:.1e} (root mean square {report.root_mean_square:.1e}), "
-            f"bound {bound:.0e}",
+            f"{report.relative:.1e} of the largest logit, bound {bound:.0e}",
             report.figures(),
         ),
         Comparison(f"{what}: greedy answers", not real, detail, report.figures()),
