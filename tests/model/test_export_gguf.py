@@ -94,7 +94,12 @@ REFUSED = [
     ("an unknown scaling", "llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "scaling 'dynamic'"),
     ("capped logits", "gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
     ("another scale", "gemma3", {"query_pre_attn_scalar": 64}, "query_pre_attn_scalar is 64"),
-    ("layers out of step", "gemma3", {"layer_types": ["full_attention"] * 3 + ["sliding_attention"] * 4}, "layer_types"),
+    (
+        "layers out of step",
+        "gemma3",
+        {"layer_types": ["full_attention"] * 3 + ["sliding_attention"] * 4},
+        "layer_types",
+    ),
     ("a bias that is not there", "llama", {"attention_bias": True}, "attention_bias is True"),
     ("another architecture", "llama", {"model_type": "mamba"}, "type 'mamba' cannot be written"),
     ("heads of another size", "llama", {"head_dim": 16}, "the model has"),

@@ -34,9 +34,10 @@ def merged(peft: PeftModel) -> Iterator[None]:
             ) from error
         yield
     finally:
-        peft.unmerge_adapter()  # type: ignore[operator]
         with torch.no_grad():
             for layer in layers:
+                if layer.merged:  # not those after one that could not be merged
+                    layer.unmerge()
                 for name, value in _base_weights(layer):
                     value.copy_(kept[name])
 
