@@ -91,13 +91,19 @@ def write_hf(lm: nn.Module, about: Exported, directory: Path, kind: str, *, shar
     model.set_attn_implementation(ordinary_attention(lm))
     logging.disable_progress_bar()
     try:
-        model.to(DTYPES[kind])
+        _cast(lm, DTYPES[kind])
         model.save_pretrained(str(directory), safe_serialization=True, max_shard_size=shard_size)
     finally:
         logging.enable_progress_bar()
-        model.float()
+        _cast(lm, torch.float32)
         model.set_attn_implementation(attention)
     write_tokenizer(about.tokenizer, directory, about.template.source)
+
+
+def _cast(lm: nn.Module, dtype: torch.dtype) -> None:
+    """The parameters alone: `to` would also round what is never saved, such as the rotary frequencies."""
+    for parameter in lm.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _check_range(lm: nn.Module) -> None:
