@@ -22,6 +22,7 @@ from camelid.serve.vllm import Fleet, run_vllm
 
 Engine = Literal["auto", "local", "llamacpp", "vllm"]
 ECHO = "echo"  # the name under which the shipped fake is served, for trying out clients
+_ECHO_DELAY = 0.02  # seconds between two characters: a stream that can be watched
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def run_server(generator: Generator, settings: Settings) -> int:
 def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple[Generator, dict[str, ModelCard]]:
     """The engine for MODEL, and what is said of each of its models."""
     if options.model == ECHO:
-        return EchoGenerator(slots=options.slots or 4), {ECHO: ModelCard("base", ECHO)}
+        return EchoGenerator(delay=_ECHO_DELAY, slots=options.slots or 4), {ECHO: ModelCard("base", ECHO)}
     raise UserError(
         f"only {ECHO} is served so far", where=options.model, mend=f"try a client with: camelid serve {ECHO}"
     )
