@@ -20,7 +20,7 @@ from camelid.data.render import Renderer
 from camelid.data.templates import template_for
 from camelid.evaluate import retention
 from camelid.generate.base import Sampling
-from camelid.generate.local import LocalGenerator
+from camelid.generate.local import LiveGenerator
 from camelid.model.layout import choose_layout
 from camelid.model.load import load_model
 
@@ -57,7 +57,7 @@ def write(file: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     loaded = load_model(BASE, dtype="float32")
     vocabulary = loaded.vocabulary
-    generator = LocalGenerator(
+    generator = LiveGenerator(
         loaded.model, Renderer(vocabulary, template_for("auto", vocabulary), 1024, "all", "drop")
     )
 
@@ -88,7 +88,7 @@ def mark_known() -> None:
         loaded = load_model(BASE, dtype=dtype)
         vocabulary = loaded.vocabulary
         renderer = Renderer(vocabulary, template_for("auto", vocabulary), 1024, "all", "drop")
-        generator = LocalGenerator(loaded.model, renderer, layout=choose_layout(loaded.model, "tree")[0])
+        generator = LiveGenerator(loaded.model, renderer, layout=choose_layout(loaded.model, "tree")[0])
         for seed, temperature in ((0, 0.0), (1, 0.5), (2, 0.5)):
             sampling = Sampling(max_new_tokens=retention.MAX_NEW_TOKENS, temperature=temperature, seed=seed)
             asked = retention.load_questions()

@@ -13,7 +13,7 @@ from camelid.data.render import Renderer
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.evaluate.exam import Exam
-from camelid.generate.local import LocalGenerator
+from camelid.generate.local import LiveGenerator
 from camelid.model.layout import choose_layout, ordinary_attention
 
 TEXT = "The capital of France is Paris. 北京是中国的首都。"
@@ -25,7 +25,7 @@ def _exam(*, adds_bos: bool) -> Exam:
     renderer = Renderer(vocabulary, template_for("auto", vocabulary), 4096)
     model = tiny_model("llama")
     layout, _ = choose_layout(model, "tree")
-    return Exam(LocalGenerator(model, renderer, layout=layout), [])
+    return Exam(LiveGenerator(model, renderer, layout=layout), [])
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])

@@ -1,35 +1,107 @@
-"""Cached = uncached, batched = single, streamed = whole; prompts read as a tree answer as each alone would."""
+"""Cached = uncached, batched = single, streamed = whole, shared prefix = separate, for every adapter of a batch."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import ARCHITECTURES, tiny_base, tiny_model
+from torch import nn
 
 from camelid.data.pack import Example
 from camelid.data.records import Conversation, Message, Origin
 from camelid.data.render import Renderer
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
-from camelid.generate.base import EchoGenerator, Sampling
-from camelid.generate.local import LocalGenerator
+from camelid.errors import UserError
+from camelid.generate.base import Piece, Prompt, Request, Sampling
+from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of, rows_of
 from camelid.model.layout import choose_layout, ordinary_attention
+from camelid.model.packed import Routing
+from camelid.model.packed_layers import pack_for_good
+from camelid.model.projection import Projection
 
 TEXTS = ["Sort 3, 1, 2", "你好", "Sort 3, 1, 2 and 9 please", "What is the capital of France?", "请排序：3、1、2"]
-PROMPTS = [Conversation((Message("user", text),), Origin("test", i)) for i, text in enumerate(TEXTS)]
+LONG = "Give three tips for staying healthy. Eat well, sleep well, and move every day. " * 9
+FAMILIES = sorted({*ARCHITECTURES, "mistral", "qwen2"})
 
 
-def _generator(architecture: str = "llama") -> LocalGenerator:
+def _conversation(text: str, system: str = "") -> Conversation:
+    head = (Message("system", system),) if system else ()
+    return Conversation((*head, Message("user", text)), Origin("test", 1))
+
+
+PROMPTS = [_conversation(text) for text in TEXTS]
+
+
+def _renderer() -> Renderer:
     vocabulary = Vocabulary.from_directory(tiny_base())
+    return Renderer(vocabulary, template_for("auto", vocabulary), 4096)
+
+
+def _live(architecture: str = "llama") -> LiveGenerator:
     model = tiny_model(architecture)
     layout, _ = choose_layout(model, "tree")
-    return LocalGenerator(model, Renderer(vocabulary, template_for("auto", vocabulary), 4096), layout=layout)
+    return LiveGenerator(model, _renderer(), layout=layout)
 
 
-def _greedy_by_hand(generator: LocalGenerator, prompt: Conversation, count: int) -> list[int]:
+def _updates(seed: int, model: nn.Module) -> dict[str, Projection]:
+    """A random low-rank update of every linear layer but the head."""
+    made = torch.Generator().manual_seed(seed)
+    return {
+        name: Projection(
+            layer.weight.detach().clone(),
+            None,
+            torch.randn(4, layer.in_features, generator=made) * 0.2,
+            torch.randn(layer.out_features, 4, generator=made) * 0.2,
+            0.5,
+        )
+        for name, layer in model.named_modules()
+        if type(layer) is nn.Linear and name != "lm_head"
+    }
+
+
+ADAPTERS = {"base": "", "one": "1", "two": "2"}
+
+
+@pytest.fixture
+def served() -> Iterator[LocalGenerator]:
+    """A generator with two adapters, three slots and a thread of its own."""
+    model, routing = tiny_model("llama"), Routing()
+    updates = {name: _updates(int(name), model) for name in ("1", "2")}
+    places = pack_for_good(model, routing, layout="tree").places
+    for name, parts in updates.items():
+        for where, part in parts.items():
+            layer, number = places[where]
+            layer.add(name, number, part)
+    decoder = decoder_of(model, routing, "tree", 3)
+    generator = LocalGenerator(decoder, _renderer(), ADAPTERS, vocabulary_rows=rows_of(model))
+    yield generator
+    generator.close()
+
+
+def _merged(adapter: str) -> LiveGenerator:
+    """The same model with an adapter merged by hand: the oracle of `served`."""
+    model = tiny_model("llama")
+    if adapter:
+        for name, part in _updates(int(adapter), model).items():
+            assert part.a is not None
+            assert part.b is not None
+            with torch.no_grad():
+                model.get_submodule(name).weight += part.scale * part.b @ part.a  # type: ignore[operator]
+    choose_layout(model, "tree")
+    return LiveGenerator(model, _renderer())
+
+
+def _greedy_by_hand(generator: LiveGenerator, prompt: Conversation, count: int) -> list[int]:
     """No cache, no batch, the model's own attention: the oracle."""
     model = generator.model
+    former = model.config._attn_implementation  # type: ignore[union-attr]
     model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
     ids = generator.renderer.prompt(prompt).tolist()
     answer: list[int] = []
@@ -39,82 +111,235 @@ def _greedy_by_hand(generator: LocalGenerator, prompt: Conversation, count: int)
             if token in generator.renderer.stop_ids:
                 break
             answer.append(token)
+    model.set_attn_implementation(former)  # type: ignore[operator]
     return answer
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_batch_from_a_tree_equals_each_prompt_alone_uncached(architecture: str) -> None:
-    generator = _generator(architecture)
-    completions = generator.generate(PROMPTS, Sampling(max_new_tokens=20))
-    for prompt, completion in zip(PROMPTS, completions, strict=True):
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_a_batch_with_shared_prefixes_equals_each_prompt_alone_uncached(architecture: str) -> None:
+    """Prompts of 10 to 700 tokens, several blocks of which are common to some of them."""
+    generator = _live(architecture)
+    prompts = [*PROMPTS, *(_conversation(text, LONG) for text in TEXTS[:3]), _conversation(LONG)]
+    completions = generator.generate(prompts, Sampling(max_new_tokens=20))
+    for prompt, completion in zip(prompts, completions, strict=True):
         answer = _greedy_by_hand(generator, prompt, 20)
         assert completion.text == generator.renderer.vocabulary.decode(answer)
         assert completion.completion_tokens == len(answer)
+        assert completion.prompt_tokens == len(generator.renderer.prompt(prompt))
         assert completion.finish == ("length" if len(answer) == 20 else "stop")
 
 
 def test_separate_layout_answers_the_same() -> None:
-    generator = _generator()
+    generator = _live()
     wanted = [c.text for c in generator.generate(PROMPTS, Sampling(max_new_tokens=12))]
     generator.layout = "separate"
     assert [c.text for c in generator.generate(PROMPTS, Sampling(max_new_tokens=12))] == wanted
 
 
-def test_a_sampled_answer_depends_on_its_seed_and_not_on_the_batch() -> None:
-    generator = _generator()
-    sampling = Sampling(max_new_tokens=16, temperature=1.0, top_p=0.95, top_k=50, seed=5)
-    together = [c.text for c in generator.generate(PROMPTS, sampling)]
-    alone = [generator.generate([prompt], sampling)[0].text for prompt in PROMPTS]
-    assert together == alone
-    other = [c.text for c in generator.generate(PROMPTS, Sampling(max_new_tokens=16, temperature=1.0, seed=6))]
-    assert other != together
+def test_an_answer_that_outgrows_its_pool_goes_on_the_same() -> None:
+    generator = _live()
+    (completion,) = generator.generate([PROMPTS[0]], Sampling(max_new_tokens=300))
+    answer = _greedy_by_hand(generator, PROMPTS[0], 300)
+    assert completion.text == generator.renderer.vocabulary.decode(answer)
 
 
-def test_streamed_equals_whole() -> None:
-    generator = _generator()
+@given(st.permutations(range(6)), st.integers(1, 6), st.integers(0, 3))
+def test_the_nth_answer_for_a_seed_does_not_depend_on_its_company(order: list[int], count: int, answer: int) -> None:
+    """Bit for bit: the log-probabilities too, wherever oneDNN packs (float32, CPU)."""
+    generator = _SHARED
+    sampling = Sampling(max_new_tokens=12, temperature=1.0, top_p=0.95, top_k=50, seed=5, logprobs=2)
+    prompts = [*PROMPTS, _conversation("hello", LONG)]
+    together = generator.generate([prompts[i] for i in order[:count]], sampling)
+    for i, completion in zip(order, together, strict=False):
+        assert completion == generator.generate([prompts[i]], sampling)[0]
+
+
+_SHARED = _live()
+
+
+def test_seeds_and_numbers_of_answers_give_other_answers(served: LocalGenerator) -> None:
+    prompt = served.prepare(PROMPTS[0])
+
+    def text(seed: int, number: int) -> str:
+        sampling = Sampling(max_new_tokens=16, temperature=1.0, seed=seed)
+        return served.generate_each([Request(prompt, sampling, answer=number)])[0].text
+
+    assert text(1, 0) == text(1, 0)
+    assert len({text(1, 0), text(1, 1), text(2, 0)}) == 3
+
+
+def test_answers_of_several_adapters_in_one_batch_are_those_of_each_merged(served: LocalGenerator) -> None:
+    requests = [
+        Request(served.prepare(prompt), Sampling(max_new_tokens=15), model=name)
+        for prompt in [*PROMPTS, _conversation("hello", LONG)]
+        for name in ADAPTERS
+    ]
+    answers = served.generate_each(requests)
+    by_adapter = {name: _merged(number) for name, number in ADAPTERS.items()}
+    for request, completion in zip(requests, answers, strict=True):
+        assert isinstance(request.prompt.source, Conversation)
+        (wanted,) = by_adapter[request.model].generate([request.prompt.source], request.sampling)
+        assert completion.text == wanted.text
+    assert len({answers[i].text for i in range(3)}) == 3
+
+
+def test_a_prefix_that_is_kept_changes_nothing(served: LocalGenerator) -> None:
+    """The second time, the blocks come from the store; another adapter must not get them."""
+    prompt = _conversation("hello", LONG)
+    first = served.generate([prompt], Sampling(max_new_tokens=15, logprobs=0))
+    other = served.generate_each([Request(served.prepare(prompt), Sampling(max_new_tokens=15), "two")])
+    assert served.generate([prompt], Sampling(max_new_tokens=15, logprobs=0)) == first
+    assert other[0].text == _merged("2").generate([prompt], Sampling(max_new_tokens=15))[0].text
+
+
+def test_streamed_equals_whole(served: LocalGenerator) -> None:
+    several = 0
     for prompt in PROMPTS:
-        pieces = list(generator.stream(prompt, Sampling(max_new_tokens=25)))
-        assert "".join(pieces) == generator.generate([prompt], Sampling(max_new_tokens=25))[0].text
+        pieces = list(served.stream(prompt, Sampling(max_new_tokens=25)))
+        several += len(pieces) > 1
+        assert "".join(pieces) == served.generate([prompt], Sampling(max_new_tokens=25))[0].text
+    assert several > 1
+
+
+def test_more_requests_than_slots_are_all_answered_in_order(served: LocalGenerator) -> None:
+    limits = [1 + (7 * i) % 23 for i in range(20)]
+    prompts = [PROMPTS[i % len(PROMPTS)] for i in range(20)]
+    requests = [Request(served.prepare(p), Sampling(max_new_tokens=n)) for p, n in zip(prompts, limits, strict=True)]
+    alone = _merged("")
+    for request, completion in zip(requests, served.generate_each(requests), strict=True):
+        assert isinstance(request.prompt.source, Conversation)
+        assert completion == alone.generate([request.prompt.source], request.sampling)[0]
+    assert served.load == (0, 0)
+
+
+def test_cancelling_frees_the_slot_and_the_others_go_on(served: LocalGenerator) -> None:
+    heard: list[Piece] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def sink(piece: Piece) -> None:
+        heard.append(piece)
+        begun.set()
+        if piece.finish:
+            ended.set()
+
+    long = Sampling(max_new_tokens=2000, temperature=1.0, schema='{"type": "string", "minLength": 3000}')
+    ticket = served.submit(Request(served.prepare(PROMPTS[0]), long), sink)
+    assert begun.wait(20)
+    ticket.cancel()
+    assert ended.wait(5)
+    assert heard[-1].finish == "cancelled"
+    assert served.load == (0, 0)
+    assert served.generate([PROMPTS[1]], Sampling(max_new_tokens=4))[0].completion_tokens <= 4
+    ticket.cancel()  # once more is no harm
+
+
+def test_what_cannot_be_answered_is_refused_before_it_waits(served: LocalGenerator) -> None:
+    with pytest.raises(UserError, match=r"4096 may be answered, but the context is 4096"):
+        served.generate([PROMPTS[0]], Sampling(max_new_tokens=4096))
+    with pytest.raises(UserError, match="no model 'three'"):
+        list(served.stream(PROMPTS[0], Sampling(), model="three"))
+    with pytest.raises(UserError, match="cannot be kept to"):
+        served.generate([PROMPTS[0]], Sampling(schema='{"type": "nonsense"}'))
+    with pytest.raises(UserError, match="empty"):
+        served.generate([""], Sampling())
+
+
+def test_closing_cancels_what_runs_and_refuses_what_comes() -> None:
+    model, routing = tiny_model("llama"), Routing()
+    pack_for_good(model, routing, layout="tree")
+    decoder = decoder_of(model, routing, "tree", 1)
+    generator = LocalGenerator(decoder, _renderer(), {"base": ""}, vocabulary_rows=rows_of(model))
+    ends: list[str] = []
+    begun = threading.Event()
+
+    def sink(piece: Piece) -> None:
+        begun.set()
+        ends.extend([piece.finish] if piece.finish else [])
+
+    long = Sampling(max_new_tokens=3000, schema='{"type": "string", "minLength": 9000}')
+    for _ in range(3):
+        generator.submit(Request(generator.prepare(PROMPTS[0]), long), sink)
+    assert begun.wait(20)
+    generator.close()
+    assert ends == ["cancelled"] * 3
+    with pytest.raises(RuntimeError, match="closed"):
+        generator.generate([PROMPTS[0]], Sampling())
+    generator.close()
+
+
+def test_a_fault_of_the_model_is_heard_and_the_next_answer_succeeds(
+    served: LocalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served._decoder, "advance", broken)
+        with pytest.raises(RuntimeError, match="MemoryError: no room"):
+            served.generate(PROMPTS[:2], Sampling(max_new_tokens=3))
+    assert len(served.generate(PROMPTS[:2], Sampling(max_new_tokens=3))) == 2
 
 
 def test_stop_token_ends_the_answer() -> None:
-    generator = _generator()
+    generator = _live()
     first = _greedy_by_hand(generator, PROMPTS[0], 3)
     generator.renderer.stop_ids = (first[2],)
     completion = generator.generate([PROMPTS[0]], Sampling(max_new_tokens=20))[0]
     assert (completion.finish, completion.completion_tokens) == ("stop", first.index(first[2]))
 
 
-def test_repetition_penalty_and_greedy_limits() -> None:
-    generator = _generator()
-    plain = generator.generate(PROMPTS, Sampling(max_new_tokens=20))
-    penalised = generator.generate(PROMPTS, Sampling(max_new_tokens=20, repetition_penalty=3.0))
-    assert [c.text for c in plain] != [c.text for c in penalised]
-    for prompt, completion in zip(PROMPTS, penalised, strict=True):
-        assert completion.prompt_tokens == len(generator.renderer.prompt(prompt))
+def test_log_probabilities_are_the_models() -> None:
+    generator = _live()
+    (completion,) = generator.generate([PROMPTS[0]], Sampling(max_new_tokens=8, logprobs=3))
+    ids = generator.renderer.prompt(PROMPTS[0]).tolist()
+    answer = _greedy_by_hand(generator, PROMPTS[0], 8)
+    assert len(completion.scores) == len(answer)
+    generator.model.set_attn_implementation(ordinary_attention(generator.model))  # type: ignore[operator]
+    with torch.no_grad():
+        logp = torch.log_softmax(generator.model(input_ids=torch.tensor([ids + answer])).logits[0], -1)
+    for i, (token, score) in enumerate(zip(answer, completion.scores, strict=True)):
+        row = logp[len(ids) - 1 + i]
+        assert score.logprob == pytest.approx(float(row[token]), abs=1e-4)
+        assert score.text == generator.renderer.vocabulary.decode([token])
+        assert [s for _, _, s in score.best] == pytest.approx(row.topk(3).values.tolist(), abs=1e-4)
+    assert b"".join(score.utf8 for score in completion.scores).decode(errors="replace") == completion.text
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_new_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"repetition_penalty": 0}]
-)
-def test_impossible_sampling_is_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"needed|positive"):
-        Sampling(**wrong)
-
-
-def test_score_is_the_log_probability() -> None:
-    generator = _generator()
+def test_score_is_the_log_probability(served: LocalGenerator) -> None:
     ids = np.array([5, 6, 7, 8, 9], np.int32)
     weight = np.array([0, 1, 0, 1, 1], np.float32)
+    generator = _live()
     (score,) = generator.score([Example(ids, weight, 0)])
     model = generator.model
     model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
     with torch.no_grad():
         logp = torch.log_softmax(model(input_ids=torch.tensor(ids[None].astype(np.int64))).logits[0], -1)
     assert score == pytest.approx(float(logp[0, 6] + logp[2, 8] + logp[3, 9]), rel=1e-5)
+    assert served.score([Example(ids, weight, 0)]) == pytest.approx([score], rel=1e-5)
+    assert served.score([Example(ids, weight, 0)], "two")[0] != pytest.approx(score, rel=1e-3)
 
 
-def test_echo_is_a_generator() -> None:
-    echo = EchoGenerator()
-    assert [c.text for c in echo.generate(PROMPTS, Sampling())] == TEXTS
-    assert "".join(echo.stream(PROMPTS[1], Sampling())) == TEXTS[1]
+def test_an_embedding_is_the_mean_of_the_last_hidden_states(served: LocalGenerator) -> None:
+    prompts = [served.prepare(text) for text in TEXTS]
+    rows = served.embed(prompts)
+    assert rows.dtype == np.float32
+    model = tiny_model("llama")
+    for prompt, row in zip(prompts, rows, strict=True):
+        assert prompt.ids is not None
+        with torch.no_grad():
+            hidden = model.get_decoder()(input_ids=torch.tensor(prompt.ids[None].astype(np.int64))).last_hidden_state
+        np.testing.assert_allclose(row, hidden[0].mean(0).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_running_text_is_continued(served: LocalGenerator) -> None:
+    prompt = served.prepare("The capital of")
+    assert served.renderer.vocabulary.decode(prompt.ids if prompt.ids is not None else []) == "The capital of"
+    assert served.generate(["The capital of"], Sampling(max_new_tokens=5))[0].completion_tokens == 5
+
+
+def test_user_text_in_a_prompt_is_never_a_control_token(served: LocalGenerator) -> None:
+    end = served.renderer.vocabulary.id_of("<|im_end|>")
+    prompt = served.prepare("a<|im_end|>b")
+    assert isinstance(prompt, Prompt)
+    assert prompt.ids is not None
+    assert end not in prompt.ids

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from camelid.cli.console import print_json, say
 from camelid.data.records import Conversation, Message, Origin
-from camelid.data.render import Renderer
-from camelid.data.templates import template_for
 from camelid.errors import UserError
-from camelid.generate.base import Sampling
-from camelid.generate.local import LocalGenerator
-from camelid.model.layout import choose_layout
-from camelid.model.load import load_model
-
-_LENGTH = 1 << 20  # no cutting here: a conversation that outgrows the model is the model's limit, and is said
+from camelid.generate.base import Generator, Request, Sampling
+from camelid.generate.opening import Engine, Wanted, adapter_name, open_generator
 
 
 @dataclass(frozen=True)
@@ -34,6 +26,7 @@ class ChatOptions:
     compare: bool
     sampling: Sampling
     accept_license: str | None
+    engine: Engine = "auto"
 
 
 @dataclass
@@ -55,23 +48,26 @@ class Talk:
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Speaker:
-    """The loaded model, and the way to its base: the same model with the adapter switched off."""
+    """The generator, and the names under which the model and its base answer; `base` None: there is no adapter."""
 
-    generator: LocalGenerator
-    base: Callable[[], AbstractContextManager[Any]] | None
-    context: int
+    generator: Generator
+    base: str | None
 
 
 def chat(options: ChatOptions, *, prompt: str | None, as_json: bool) -> int:
     """One answer to `prompt`, or a conversation until end of input."""
     speaker = load_speaker(options)
-    talk = Talk(options.system)
-    if prompt is None:
-        return _converse(speaker, talk, options)
+    try:
+        talk = Talk(options.system)
+        return _converse(speaker, talk, options) if prompt is None else _answer(speaker, talk, options, prompt, as_json)
+    finally:
+        speaker.generator.close()
+
+
+def _answer(speaker: Speaker, talk: Talk, options: ChatOptions, prompt: str, as_json: bool) -> int:
     talk.turns.append(Message("user", prompt))
-    _require_room(speaker, talk, options.sampling)
     completion = speaker.generator.generate([talk.conversation()], options.sampling)[0]
     result = {
         "text": completion.text,
@@ -91,18 +87,22 @@ def chat(options: ChatOptions, *, prompt: str | None, as_json: bool) -> int:
 
 
 def load_speaker(options: ChatOptions) -> Speaker:
-    """Load the model and its renderer."""
-    loaded = load_model(options.model, accept_license=options.accept_license, adapter=options.adapter, announce=say)
-    is_adapter = loaded.source.adapter_directory is not None or options.adapter is not None
-    if options.compare and not is_adapter:
+    """Open the model; the adapter's name first, so that it answers, and its base beside it."""
+    adapters = {} if options.adapter is None else {adapter_name(options.adapter): options.adapter}
+    wanted = Wanted(
+        options.model,
+        adapters,
+        engine=options.engine,
+        template=options.template,
+        slots=2,
+        accept_license=options.accept_license,
+    )
+    opened = open_generator(wanted, say)
+    base = next(name for name, kind in opened.kinds.items() if kind == "base")
+    if options.compare and len(opened.kinds) == 1:
+        opened.generator.close()
         raise UserError("--compare shows a base beside its adapter, and this model has none", where=options.model)
-    model = loaded.model
-    lm = model.get_base_model() if is_adapter else model  # type: ignore[operator]
-    layout, _ = choose_layout(lm, "tree")
-    renderer = Renderer(loaded.vocabulary, template_for(options.template, loaded.vocabulary), _LENGTH)
-    base: Any = model.disable_adapter if is_adapter else None  # type: ignore[union-attr]
-    context = int(lm.config.get_text_config().max_position_embeddings)  # type: ignore[union-attr]
-    return Speaker(LocalGenerator(lm, renderer, layout=layout), base, context)
+    return Speaker(opened.generator, base if len(opened.kinds) > 1 else None)
 
 
 def _converse(speaker: Speaker, talk: Talk, options: ChatOptions) -> int:
@@ -120,7 +120,7 @@ def _converse(speaker: Speaker, talk: Talk, options: ChatOptions) -> int:
             continue
         talk.turns.append(Message("user", line))
         try:
-            _require_room(speaker, talk, options.sampling)
+            speaker.generator.check(Request(speaker.generator.prepare(talk.conversation()), options.sampling))
         except UserError as error:
             say(str(error))
             talk.turns.pop()
@@ -164,16 +164,5 @@ def _command(line: str, talk: Talk) -> bool:
 
 def _base_answer(speaker: Speaker, talk: Talk, sampling: Sampling) -> str:
     assert speaker.base is not None, "load_speaker checks that there is an adapter"
-    with speaker.base():
-        return speaker.generator.generate([talk.conversation()], sampling)[0].text
-
-
-def _require_room(speaker: Speaker, talk: Talk, sampling: Sampling) -> None:
-    """Refuse, with both counts, what would outgrow the model's context."""
-    used = len(speaker.generator.renderer.prompt(talk.conversation()))
-    if used + sampling.max_new_tokens > speaker.context:
-        raise UserError(
-            f"the conversation has {used} tokens and {sampling.max_new_tokens} may be answered, "
-            f"but the model's context is {speaker.context}",
-            mend="shorten it, /reset, or lower --max-new-tokens",
-        )
+    prompt = speaker.generator.prepare(talk.conversation())
+    return speaker.generator.generate_each([Request(prompt, sampling, speaker.base)])[0].text

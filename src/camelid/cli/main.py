@@ -31,6 +31,7 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+EngineName = Literal["auto", "local", "llamacpp"]
 License = Annotated[
     str | None, typer.Option("--accept-license", help="a licence that the base asks to accept, such as gemma")
 ]
@@ -108,6 +109,7 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 is greedy", min=0)] = 0.0,
     top_p: Annotated[float, typer.Option(help="nucleus sampling", min=0, max=1)] = 1.0,
     seed: Annotated[int, typer.Option(help="seed for sampling")] = 0,
+    engine: Annotated[EngineName, typer.Option(help="what computes: auto takes llama.cpp for GGUF files")] = "auto",
     accept_license: License = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -118,7 +120,7 @@ def chat(
     from camelid.generate.base import Sampling
 
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license)
+    options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license, engine)
     _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
 
 

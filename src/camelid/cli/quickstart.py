@@ -24,7 +24,7 @@ from camelid.data.skills.replay import load_replay, mostly_short
 from camelid.errors import UserError
 from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
-from camelid.generate.local import LocalGenerator
+from camelid.generate.local import LiveGenerator
 from camelid.model.load import resolve, source_vocabulary
 from camelid.runs.progress import Progress
 from camelid.runs.report_data import Perplexity, Retention, Sample, Share, Skill
@@ -184,7 +184,7 @@ def _paths(recipe: Recipe) -> list[str]:
 
 def _exam(run: Run, base: str) -> Exam:
     setup = run.setup
-    generator = LocalGenerator(setup.trainable.lm, setup.data.renderer, layout=setup.layout)
+    generator = LiveGenerator(setup.trainable.lm, setup.data.renderer, layout=setup.layout)
     known = [q for q in load_questions() if q.language == "en" and base in q.known_by]
     # a base whose knowledge was not recorded is asked everything
     return Exam(generator, known or [q for q in load_questions() if q.language == "en"])

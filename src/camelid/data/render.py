@@ -111,6 +111,26 @@ class Renderer:
         except RowFault as fault:
             raise UserError(str(fault), where=f"{conversation.origin.file}:{conversation.origin.line}") from fault
 
+    def opening(self, text: Text) -> np.ndarray:
+        """(T,) int32: running text that is to be continued, behind bos where the tokenizer's convention says so.
+
+        Raises UserError for text that gives no ids.
+        """
+        pieces = [
+            Piece(t, kind, False, 0)
+            for t, kind in ((self.vocabulary.leading_bos, "template"), (text.text, "content"))
+            if t
+        ]
+        try:
+            ids = self._encoder.encode(pieces).ids if pieces else np.zeros(0, np.int32)
+        except RowFault as fault:
+            raise UserError(str(fault), where=f"{text.origin.file}:{text.origin.line}") from fault
+        if not len(ids):
+            raise UserError(
+                "the prompt is empty: there is nothing to continue", mend="begin with at least one character"
+            )
+        return ids
+
     def fitting_prompt(self, conversation: Conversation, max_length: int) -> tuple[np.ndarray, int]:
         """(prompt of at most `max_length` ids, number of messages left out): the oldest exchanges of a chat go first,
         the system message and the last question always stay. Raises UserError where those two do not fit."""

@@ -14,7 +14,7 @@ from camelid.evaluate.perplexity import TextScore, heldout_texts, perplexity
 from camelid.evaluate.retention import Question, RetentionReport, plain_questions
 from camelid.evaluate.skills import SkillReport, skill_accuracy
 from camelid.generate.base import Sampling
-from camelid.generate.local import LocalGenerator
+from camelid.generate.local import LiveGenerator
 
 PASSAGE_TOKENS = 512  # longer passages of held-out text are scored in windows of so many tokens
 PASSAGES = {"en": 7, "zh": 2}  # the first so many: Chinese costs SmolLM2 two and a half tokens a character
@@ -32,7 +32,7 @@ class ExamResult:
 class Exam:
     """The questions, and a generator that is asked. Greedy, so the result repeats exactly."""
 
-    def __init__(self, generator: LocalGenerator, questions: Sequence[Question]) -> None:
+    def __init__(self, generator: LiveGenerator, questions: Sequence[Question]) -> None:
         self.generator, self.questions = generator, questions
 
     def take(self, rows: Sequence[SkillRow]) -> ExamResult:

@@ -58,7 +58,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A chosen token's text and bytes and its log-probability in nats before any sampling rule but the penalties,
+    """A chosen token's text and bytes and its log-probability in nats before temperature and cuts, after penalties,
     with those of the likeliest tokens, the best first."""
 
     text: str
@@ -191,7 +191,7 @@ class Generator(ABC):
         tickets = [
             self.submit(request, lambda piece, i=i: events.put((i, piece))) for i, request in enumerate(requests)
         ]
-        answers = [_Answer() for _ in requests]
+        answers = [Answer() for _ in requests]
         waiting = len(requests)
         try:
             while waiting:
@@ -221,7 +221,7 @@ class Generator(ABC):
 
 
 @dataclass
-class _Answer:
+class Answer:
     """The pieces of one answer, put together."""
 
     text: list[str] = field(default_factory=list)

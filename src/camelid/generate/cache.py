@@ -1,103 +1,124 @@
-"""A key/value cache whose buffers are laid down once and grow by doubling, instead of being copied at every token."""
+"""Keys and values of the answers in progress: rows in pools whose capacities double, compact from the first row on.
+
+A row lives in the smallest pool that holds its tokens and moves up when it outgrows it, so less than half of any
+buffer is unused, no token is copied more than twice on average, and the rows that attend together have similar
+lengths.
+
+Shape legend: R rows of a pool, K key/value heads, C capacity in tokens, D head size.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+
+SMALLEST = 128  # tokens of the first pool's rows
 
 
-class GrowingLayer(CacheLayerMixin):
-    """Keys and values of one layer, (B, K, capacity, D), filled up to `length`."""
+@dataclass(frozen=True)
+class LayerShape:
+    """Key/value heads and the sizes of a key and of a value, of one layer."""
 
-    is_sliding = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.length = 0
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Lay the buffers down for the first keys, with room to grow."""
-        self.keys, self.values = _buffer(key_states, 64), _buffer(value_states, 64)
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append; returns views of everything so far."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        stop = self.length + key_states.shape[-2]
-        if stop > self.keys.shape[-2]:
-            self.keys, self.values = self._grown(self.keys, stop), self._grown(self.values, stop)
-        self.keys[:, :, self.length : stop] = key_states
-        self.values[:, :, self.length : stop] = value_states
-        self.length = stop
-        return self.keys[:, :, :stop], self.values[:, :, :stop]
-
-    def _grown(self, old: Tensor, needed: int) -> Tensor:
-        new = old.new_empty(*old.shape[:2], max(needed, 2 * old.shape[-2]), old.shape[-1])
-        new[:, :, : self.length] = old[:, :, : self.length]
-        return new
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """(keys that the next query sees, offset of the first)."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Tokens held."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """No limit."""
-        return -1
+    heads: int
+    key: int
+    value: int
 
 
-def _buffer(states: Tensor, spare: int) -> Tensor:
-    return states.new_empty(*states.shape[:2], states.shape[-2] + spare, states.shape[-1])
+@dataclass(eq=False)
+class Row:
+    """Where an answer's keys and values are: row `index` of the pool of this capacity, filled up to `length`."""
+
+    capacity: int = 0
+    index: int = 0
+    length: int = 0
 
 
-class GrowingCache(Cache):
-    """One GrowingLayer per layer of the model."""
+@final
+class Pool:
+    """Rows of one capacity. keys[l], values[l]: (R, K, C, D) of layer l; the rows in use are the first ones."""
 
-    def __init__(self, layers: list[GrowingLayer]) -> None:
-        super().__init__(layers=layers)  # type: ignore[arg-type]
-        self.growing = layers
+    def __init__(self, capacity: int, shapes: Sequence[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
+        self.capacity = capacity
+        # zeros and not empty: what is masked out is multiplied by zero, and zero times NaN is NaN
+        self.keys = [torch.zeros(1, s.heads, capacity, s.key, dtype=dtype, device=device) for s in shapes]
+        self.values = [torch.zeros(1, s.heads, capacity, s.value, dtype=dtype, device=device) for s in shapes]
+        self.rows: list[Row] = []
 
-    @classmethod
-    def empty(cls, num_layers: int) -> GrowingCache:
-        """A cache that holds nothing."""
-        return cls([GrowingLayer() for _ in range(num_layers)])
+    def add(self, row: Row) -> None:
+        """Give `row` the next free place."""
+        row.capacity, row.index = self.capacity, len(self.rows)
+        self.rows.append(row)
+        if len(self.rows) > len(self.keys[0]):
+            self.keys, self.values = self._doubled(self.keys), self._doubled(self.values)
 
-    def gathered(self, index_BT: Tensor) -> GrowingCache:
-        """From one packed row to a batch: entry (b, t) of the result is node index_BT[b, t] of row 0."""
-        layers = []
-        for layer in self.growing:
-            assert layer.keys is not None
-            assert layer.values is not None
-            made = GrowingLayer()
-            # (1, K, N, D) -> (B, K, T, D)
-            made.update(
-                layer.keys[0, :, index_BT].transpose(0, 1).contiguous(),
-                layer.values[0, :, index_BT].transpose(0, 1).contiguous(),
-            )
-            layers.append(made)
-        return GrowingCache(layers)
+    def remove(self, row: Row) -> None:
+        """Free the place of `row`; the last row moves there."""
+        last = self.rows.pop()
+        if last is not row:
+            for buffer in (*self.keys, *self.values):
+                buffer[row.index, :, : last.length] = buffer[last.index, :, : last.length]
+            last.index = row.index
+            self.rows[row.index] = last
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch in every layer."""
-        for layer in self.growing:
-            layer.select(rows)
+    def _doubled(self, buffers: list[Tensor]) -> list[Tensor]:
+        made = []
+        for old in buffers:
+            new = old.new_zeros(2 * len(old), *old.shape[1:])
+            new[: len(old)] = old
+            made.append(new)
+        return made
 
 
-def num_layers(model: torch.nn.Module) -> int:
-    """Layers of a transformers model, by its configuration."""
-    return int(model.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr]
+@final
+class Pools:
+    """All rows of a model's answers."""
+
+    def __init__(self, shapes: Sequence[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
+        self._shapes, self._dtype, self.device = shapes, dtype, device
+        self._pools: dict[int, Pool] = {}
+
+    def __getitem__(self, capacity: int) -> Pool:
+        return self._pools[capacity]
+
+    def in_use(self) -> list[Pool]:
+        """Pools that have rows, the smallest first."""
+        return [self._pools[capacity] for capacity in sorted(self._pools) if self._pools[capacity].rows]
+
+    def open(self, tokens: int) -> Row:
+        """A row with room for so many tokens."""
+        row = Row()
+        self._pool(tokens).add(row)
+        return row
+
+    def close(self, row: Row) -> None:
+        """Forget a row. A pool without rows gives its memory back."""
+        pool = self._pools[row.capacity]
+        pool.remove(row)
+        if not pool.rows:
+            del self._pools[row.capacity]
+
+    def make_room(self, row: Row, tokens: int) -> None:
+        """Move a row up if it has no room for so many more tokens."""
+        if row.length + tokens <= row.capacity:
+            return
+        old, index = self._pools[row.capacity], row.index
+        moved = Row(length=row.length)
+        new = self._pool(row.length + tokens)
+        new.add(moved)
+        for source, target in zip((*old.keys, *old.values), (*new.keys, *new.values), strict=True):
+            target[moved.index, :, : row.length] = source[index, :, : row.length]
+        self.close(row)
+        row.capacity, row.index = moved.capacity, moved.index
+        new.rows[row.index] = row
+
+    def _pool(self, tokens: int) -> Pool:
+        capacity = SMALLEST
+        while capacity < tokens:
+            capacity *= 2
+        if capacity not in self._pools:
+            self._pools[capacity] = Pool(capacity, self._shapes, self._dtype, self.device)
+        return self._pools[capacity]

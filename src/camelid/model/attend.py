@@ -285,6 +285,13 @@ def tree_attention(
         raise ValueError("tree attention needs a single row and its tree_layout")
     if dropout or softcap is not None or s_aux is not None:
         raise ValueError("attention dropout, soft-capped scores and attention sinks are not supported on a tree")
+    return attend_tree(query, key, value, tree_layout, scaling, sliding_window), None
+
+
+def attend_tree(
+    query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, scaling: float, window: int | None
+) -> Tensor:
+    """query (1, H, N, D), key and value (1, K, N, D) -> (1, N, H, D), in the way that the device does best."""
     _, H, N, D = query.shape
     K = key.shape[1]
     if query.device.type == "cpu":
@@ -292,16 +299,16 @@ def tree_attention(
             query.view(K, H // K, N, D) if query.is_contiguous() else query[0].unflatten(0, (K, H // K)),
             key[0],
             value[0],
-            tree_layout.blocks(sliding_window),
+            layout.blocks(window),
             scaling,
         )
-        return out[None], None
+        return out[None]
     from torch.nn.attention.flex_attention import flex_attention
 
     out = _compiled(flex_attention)(
-        query, key, value, block_mask=tree_layout.flex_mask(sliding_window), scale=scaling, enable_gqa=H != K
+        query, key, value, block_mask=layout.flex_mask(window), scale=scaling, enable_gqa=H != K
     )
-    return out.transpose(1, 2).contiguous(), None
+    return out.transpose(1, 2).contiguous()
 
 
 _TREE_ATTENTION: Callable[..., Tensor] = TreeAttention.apply  # type: ignore[assignment]

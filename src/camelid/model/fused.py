@@ -39,6 +39,11 @@ def _norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return _normed(x, weight, inverse), inverse
 
 
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """x / rms(x) * weight over the last dimension, without gradients."""
+    return _norm(x, weight, epsilon)[0]
+
+
 def _normed(x: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
     return torch.mul(x, inverse.to(x.dtype)).mul_(weight)
 
@@ -193,7 +198,7 @@ class _Rotary(torch.autograd.Function):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class LayerKind:
     """What tells one family's decoder layers from another's, and is no module."""
 
     head_norms: bool  # q and k are normed, head by head
@@ -201,10 +206,10 @@ class _Kind:
 
 
 _LAYERS = {
-    LlamaDecoderLayer: _Kind(head_norms=False, window=lambda attention: None),
-    MistralDecoderLayer: _Kind(head_norms=False, window=lambda attention: attention.config.sliding_window),
-    Qwen2DecoderLayer: _Kind(head_norms=False, window=lambda attention: attention.sliding_window),
-    Qwen3DecoderLayer: _Kind(head_norms=True, window=lambda attention: attention.sliding_window),
+    LlamaDecoderLayer: LayerKind(head_norms=False, window=lambda attention: None),
+    MistralDecoderLayer: LayerKind(head_norms=False, window=lambda attention: attention.config.sliding_window),
+    Qwen2DecoderLayer: LayerKind(head_norms=False, window=lambda attention: attention.sliding_window),
+    Qwen3DecoderLayer: LayerKind(head_norms=True, window=lambda attention: attention.sliding_window),
 }
 
 
@@ -215,7 +220,7 @@ class FusedDecoderLayer(GradientCheckpointingLayer):
     Over a token tree and with frozen weights it runs as three functions; in any other case its modules are called.
     """
 
-    def __init__(self, layer: Any, kind: _Kind) -> None:
+    def __init__(self, layer: Any, kind: LayerKind) -> None:
         super().__init__()
         self.self_attn, self.mlp = layer.self_attn, layer.mlp
         self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
@@ -275,6 +280,16 @@ class FusedDecoderLayer(GradientCheckpointingLayer):
         rows = linear(attended.reshape(len(rows), -1), out, rows)
         rows = _NormedMlp.apply(rows, self.post_attention_layernorm, mlp, *factors_of(mlp))
         return rows.view(hidden_states.shape)  # type: ignore[union-attr]
+
+
+def kind_of(layer: nn.Module) -> LayerKind | None:
+    """The kind of a known decoder layer, fused or transformers' own, whose MLP is a SwiGLU; None for any other."""
+    kind = layer._kind if isinstance(layer, FusedDecoderLayer) else _LAYERS.get(type(layer))  # type: ignore[call-overload]
+    if kind is None:
+        return None
+    mlp = layer.mlp
+    plain = isinstance(mlp, FusedGatedMlp) or (type(mlp) in _GATES and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation))
+    return kind if plain else None
 
 
 def fuse(model: nn.Module) -> int:

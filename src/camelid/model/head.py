@@ -40,7 +40,10 @@ class Head:
 
     def logits(self, hidden_CD: Tensor) -> Tensor:
         """(C, V) float32."""
-        logits = nn.functional.linear(hidden_CD, self.weight, self.bias).float()
+        return self.finish(nn.functional.linear(hidden_CD, self.weight, self.bias).float())
+
+    def finish(self, logits: Tensor) -> Tensor:
+        """What follows the product hidden @ weight.T + bias; overwrites it."""
         if self.scale != 1:
             logits *= self.scale
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap

@@ -7,6 +7,8 @@ one a model gets is decided here, once, by what it declares and by a check on a 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +57,19 @@ def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
 def ordinary_attention(model: nn.Module) -> str:
     """The model's own attention over padded batches: fused where transformers declares it, else eager."""
     return "sdpa" if model._supports_sdpa else "eager"  # type: ignore[union-attr]
+
+
+@contextmanager
+def attention_of(model: nn.Module, name: str) -> Iterator[None]:
+    """The model's attention implementation for the length of a block."""
+    former: str = model.config._attn_implementation  # type: ignore[union-attr]
+    if former != name:
+        model.set_attn_implementation(name)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        if former != name:
+            model.set_attn_implementation(former)  # type: ignore[operator]
 
 
 def _why_not_tree(model: nn.Module) -> str | None:

@@ -1,0 +1,132 @@
+"""What a user names -> a generator that answers: the engine chosen, the model loaded, its adapters put on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from camelid.data.render import Renderer
+from camelid.data.templates import template_for
+from camelid.data.vocabulary import Vocabulary
+from camelid.errors import UserError
+from camelid.generate.base import Generator
+from camelid.generate.local import SLOTS, LocalGenerator, decoder_of, rows_of
+from camelid.model.adapter_parts import adapter_parts
+from camelid.model.layout import choose_layout
+from camelid.model.load import load_model, source_vocabulary
+from camelid.model.packed import Routing
+from camelid.model.packed_layers import pack_for_good
+from camelid.model.resolve import Source, resolve
+
+Engine = Literal["auto", "local", "llamacpp"]
+Announce = Callable[[str], None]
+
+_LENGTH = 1 << 20  # no cutting here: a conversation that outgrows the model is the model's limit, and is said
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A generator, and what is said of each of its models: 'base' or 'adapter'; `engine` is the one that was taken."""
+
+    generator: Generator
+    kinds: dict[str, Literal["base", "adapter"]]
+    engine: Literal["local", "llamacpp"]
+    template: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model with its adapters. adapters: further ones by name; dtype: as `load_model` takes it."""
+
+    model: str
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    engine: Engine = "auto"
+    template: str = "auto"
+    slots: int = SLOTS
+    dtype: str = "auto"
+    accept_license: str | None = None
+
+
+def open_generator(wanted: Wanted, announce: Announce) -> Opened:
+    """Load what is wanted; every step that takes time is announced. Raises UserError."""
+    source = resolve(wanted.model, accept_license=wanted.accept_license, announce=announce)
+    adapters = _adapters(wanted, source, announce)
+    vocabulary = _vocabulary(source, adapters, announce)
+    template = template_for(wanted.template, vocabulary)
+    renderer = Renderer(vocabulary, template, _LENGTH)
+    base = base_name(wanted.model, source)
+    names = {name: name for name in adapters}
+    if base in names:
+        raise UserError(f"an adapter is called {base!r}, as its base is", mend="give it another name")
+    # what was tuned answers first; the base stays there beside it, to be compared with
+    served = {**names, base: ""} if adapters else {base: ""}
+    kinds: dict[str, Literal["base", "adapter"]] = {name: "adapter" if name in names else "base" for name in served}
+    generator = _local(wanted, source, adapters, served, renderer, announce)
+    return Opened(generator, kinds, "local", template.name)
+
+
+def _local(
+    wanted: Wanted,
+    source: Source,
+    adapters: Mapping[str, Path],
+    served: Mapping[str, str],
+    renderer: Renderer,
+    announce: Announce,
+) -> Generator:
+    alone = replace(source, adapter_directory=None)
+    model = load_model(alone, dtype=wanted.dtype, announce=announce).model
+    layout, reason = choose_layout(model, "tree")
+    if layout != "tree":
+        announce(f"answers are computed one by one, not together: {reason}")
+    parts = {name: adapter_parts(model, directory) for name, directory in adapters.items()}
+    routing, rows = Routing(), rows_of(model)
+    packed = pack_for_good(model, routing, layout=layout)
+    for name, part in parts.items():
+        part.put_on(packed, name)
+    decoder = decoder_of(model, routing, layout, wanted.slots)
+    return LocalGenerator(decoder, renderer, served, vocabulary_rows=rows)
+
+
+def base_name(model: str, source: Source) -> str:
+    """The name under which a base answers: that of the preset, the file, the directory or the hub's id."""
+    if source.adapter_directory is not None:
+        match = re.fullmatch(r"(.+)-[0-9a-f]{16}", source.directory.name)  # a converted one in the cache
+        return match[1] if match else source.directory.name
+    path = Path(model).expanduser()
+    if path.exists():
+        return path.resolve().stem if path.is_file() else path.resolve().name
+    return model
+
+
+def adapter_name(path: str | Path) -> str:
+    """The name under which an adapter answers: that of its run, or of its directory."""
+    directory = Path(path).expanduser().resolve()
+    return directory.parent.name if directory.name == "final" else directory.name
+
+
+def _adapters(wanted: Wanted, source: Source, announce: Announce) -> dict[str, Path]:
+    """The adapters by name, MODEL's own first. Raises UserError for what is none or belongs to another base."""
+    found = {} if source.adapter_directory is None else {adapter_name(wanted.model): source.adapter_directory}
+    for name, path in wanted.adapters.items():
+        other = resolve(path, accept_license=wanted.accept_license, announce=announce)
+        if other.adapter_directory is None:
+            raise UserError("this is no adapter (it has no adapter_config.json)", where=str(path))
+        if name in found:
+            raise UserError(f"two adapters are called {name!r}", where=str(path))
+        found[name] = other.adapter_directory
+    return found
+
+
+def _vocabulary(source: Source, adapters: Mapping[str, Path], announce: Announce) -> Vocabulary:
+    """MODEL's own, or the first adapter's where that brings the chat template which its base lacks."""
+    vocabulary = source_vocabulary(source)
+    for name, directory in adapters.items():
+        own = source_vocabulary(replace(source, adapter_directory=directory))
+        if vocabulary.chat_template is None and own.chat_template is not None:
+            vocabulary = own
+        elif own.chat_template is not None and own.chat_template != vocabulary.chat_template:
+            announce(f"the adapter {name} was trained with another chat template than the one that is used here")
+    return vocabulary

@@ -1,0 +1,64 @@
+"""Keys and values of prompts' blocks that may come again: a system prompt, the earlier turns of a conversation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from torch import Tensor
+
+from camelid.generate.cache import Pool, Row
+from camelid.generate.step import BLOCK
+
+
+def block_keys(ids: np.ndarray, adapter: str) -> list[bytes]:
+    """A key for each whole block of a prompt, the one with the last token left out: of the adapter and all ids so far.
+
+    The last token is always computed anew, for its logits.
+    """
+    digest = hashlib.blake2b(adapter.encode(), digest_size=16)
+    keys = []
+    for start in range(0, len(ids) - BLOCK, BLOCK):
+        digest.update(np.ascontiguousarray(ids[start : start + BLOCK], np.int32).tobytes())
+        keys.append(digest.digest())
+    return keys
+
+
+@final
+class PrefixStore:
+    """The blocks used last, up to a number of tokens; each holds (K, BLOCK, D) keys and values of every layer."""
+
+    def __init__(self, tokens: int) -> None:
+        self._limit = tokens // BLOCK
+        self._blocks: OrderedDict[bytes, tuple[list[Tensor], list[Tensor]]] = OrderedDict()
+
+    def fill(self, row: Row, pool: Pool, keys: Sequence[bytes]) -> int:
+        """Copy the known first blocks of a prompt into its row; returns how many there are."""
+        known = 0
+        for key in keys:
+            block = self._blocks.get(key)
+            if block is None:
+                break
+            self._blocks.move_to_end(key)
+            at = slice(known * BLOCK, (known + 1) * BLOCK)
+            for buffers, parts in zip((pool.keys, pool.values), block, strict=True):
+                for buffer, part in zip(buffers, parts, strict=True):
+                    buffer[row.index, :, at] = part
+            known += 1
+            row.length = known * BLOCK
+        return known
+
+    def keep(self, key: bytes, row: Row, pool: Pool, index: int) -> None:
+        """Remember block `index` of a row."""
+        if key in self._blocks or not self._limit:
+            return
+        at = slice(index * BLOCK, (index + 1) * BLOCK)
+        self._blocks[key] = (
+            [buffer[row.index, :, at].clone() for buffer in pool.keys],
+            [buffer[row.index, :, at].clone() for buffer in pool.values],
+        )
+        while len(self._blocks) > self._limit:
+            self._blocks.popitem(last=False)

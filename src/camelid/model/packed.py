@@ -1,0 +1,147 @@
+"""Linear layers laid out once for many small products, as generation needs them on a CPU.
+
+A decoding step multiplies a few rows with every weight of the model. An ordinary product first copies the weight into
+the order that its kernel reads; here that is done once (oneDNN's blocked layout): 1.6 to 2.6 times as fast from 2 to 64
+rows, and each row of the result has the same bits whatever rows stand beside it, so that an answer does not depend
+on its batch (tests/model/test_packed.py, benchmarks/RESULTS.md).
+
+Layers that read the same input (q, k, v; gate, up) are one product. A packed layer can carry several adapters, and the
+routing says for each row which one is meant: LoRA as its two factors, any other kind of adapter as a weight of its own.
+
+Shape legend: N rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from camelid.model.projection import Projection, projection_of
+
+
+@dataclass
+class Routing:
+    """Which rows of the present batch go through which adapter; shared by all packed layers of a model.
+
+    rows: of each adapter its rows (M,) int64, None where all rows are its own; rows of no adapter are the base's
+    """
+
+    rows: dict[str, Tensor | None] = field(default_factory=dict)
+
+
+def packs(weight: Tensor) -> bool:
+    """Whether there is a packed product for this weight: on a CPU with oneDNN, in float32 or a fast bfloat16."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+@final
+class Product:
+    """x W^T + bias with W (O, I) laid out for the device's kernels: (N, I) -> (N, O)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed, weight = packs(weight), weight.detach()
+        # 64 is the number of rows that the layout is chosen for; on AVX2 all numbers give the same
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 64) if self.packed else weight
+        self.bias = None if bias is None else bias.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.packed:
+            return nn.functional.linear(x, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+@dataclass(frozen=True)
+class _Update:
+    """An adapter on the outputs [start, stop) of a joint layer: a low-rank update, or a weight in the base's place."""
+
+    start: int
+    stop: int
+    low_rank: tuple[Product, Product] | None
+    instead: Product | None
+
+    def apply(self, x: Tensor, y: Tensor) -> None:
+        """Put the update on y (N, O) for inputs x (N, I)."""
+        part = y[:, self.start : self.stop]
+        if self.instead is not None:
+            part.copy_(self.instead(x))
+        elif self.low_rank is not None:
+            a, b = self.low_rank
+            part.add_(b(a(x)))
+
+
+@final
+class PackedLinear(nn.Module):
+    """One or several linear layers on one input, joined, without gradients, with the adapters that a Routing asks for.
+
+    parts: the layers, in the order of their outputs; adapters that they hold are packed under the name `adapter`
+    """
+
+    def __init__(self, parts: Sequence[Projection], routing: Routing, adapter: str = "") -> None:
+        super().__init__()
+        self.sizes = [len(part.weight) for part in parts]
+        weight = parts[0].weight if len(parts) == 1 else torch.cat([part.weight.detach() for part in parts])
+        self._product = Product(weight, _joint_bias(parts))
+        self._in_features, self._dtype = weight.shape[1], weight.dtype
+        self._routing = routing
+        self._updates: dict[str, list[_Update]] = {}
+        for i, part in enumerate(parts):
+            if part.a is not None:
+                self.add(adapter, i, part)
+
+    def add(self, name: str, part: int, update: Projection) -> None:
+        """An adapter's low-rank update of the layer number `part`, under `name`."""
+        assert update.a is not None
+        assert update.b is not None
+        a, b = update.a.detach().to(self._dtype), (update.b.detach() * update.scale).to(self._dtype)
+        self._add(name, part, (Product(a.contiguous(), None), Product(b.contiguous(), None)), None)
+
+    def put(self, name: str, part: int, weight: Tensor, bias: Tensor | None) -> None:
+        """A weight that takes the place of the layer number `part` for rows of the adapter `name`."""
+        self._add(name, part, None, Product(weight.to(self._dtype), bias))
+
+    def _add(self, name: str, part: int, low_rank: tuple[Product, Product] | None, instead: Product | None) -> None:
+        start = sum(self.sizes[:part])
+        self._updates.setdefault(name, []).append(_Update(start, start + self.sizes[part], low_rank, instead))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., I) -> (..., O), the layers' outputs side by side."""
+        rows = x.reshape(-1, self._in_features)
+        y = self._product(rows)
+        for name, chosen in self._routing.rows.items():
+            updates = self._updates.get(name)
+            if not updates:
+                continue  # the adapter leaves this layer as it is
+            if chosen is None:
+                for update in updates:
+                    update.apply(rows, y)
+                continue
+            mine, theirs = rows.index_select(0, chosen), y.index_select(0, chosen)
+            for update in updates:
+                update.apply(mine, theirs)
+            y.index_copy_(0, chosen, theirs)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+
+def _joint_bias(parts: Sequence[Projection]) -> Tensor | None:
+    if all(part.bias is None for part in parts):
+        return None
+    first = parts[0].weight
+    return torch.cat(
+        [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
+    ).to(first.dtype)
+
+
+def plain_projection(module: nn.Module) -> Projection | None:
+    """What a module computes without gradients, if that is a linear layer, trained or not, perhaps with an adapter."""
+    if type(module) is nn.Linear:
+        hooked: Any = module._forward_hooks or module._forward_pre_hooks
+        return None if hooked else Projection(module.weight, module.bias)
+    return projection_of(module)
