@@ -51,9 +51,9 @@ def serve(options: ServeOptions) -> int:
     adapters = named_adapters(options.adapters)
     if options.engine == "vllm":
         run_vllm(_fleet(options, adapters), settings, say)
-    generator, cards = open_generator(options, adapters)
+    generator, settings = _opened(options, adapters, settings)
     try:
-        return run_server(generator, _with_models(settings, options, cards))
+        return run_server(generator, settings)
     finally:
         generator.close()
 
@@ -110,28 +110,35 @@ def run_server(generator: Generator, settings: Settings) -> int:
     return server.exit_code
 
 
-def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple[Generator, dict[str, ModelCard]]:
-    """The engine for MODEL, and what is said of each of its models."""
+def _opened(options: ServeOptions, adapters: Mapping[str, Path], settings: Settings) -> tuple[Generator, Settings]:
+    """The engine for MODEL, and what is said of it. Raises UserError."""
     if options.model == ECHO:
-        return EchoGenerator(delay=_ECHO_DELAY, slots=options.slots or 4), {ECHO: ModelCard("base", ECHO)}
-    raise UserError(
-        f"only {ECHO} is served so far", where=options.model, mend=f"try a client with: camelid serve {ECHO}"
+        cards = {ECHO: ModelCard("base", ECHO)}
+        return EchoGenerator(delay=_ECHO_DELAY, slots=options.slots or 4), replace(settings, models=cards, engine=ECHO)
+    from camelid.generate.opening import Wanted, open_generator
+
+    assert options.engine != "vllm", "it has a server of its own"
+    wanted = Wanted(
+        options.model,
+        adapters,
+        engine=options.engine,
+        template=options.template,
+        accept_license=options.accept_license,
     )
-
-
-def _with_models(settings: Settings, options: ServeOptions, cards: Mapping[str, ModelCard]) -> Settings:
-    engine = ECHO if options.model == ECHO else "local" if options.engine == "auto" else options.engine
-    return replace(settings, models=cards, engine=engine)
+    opened = open_generator(wanted if options.slots is None else replace(wanted, slots=options.slots), say)
+    cards = {name: ModelCard(kind, opened.template) for name, kind in opened.kinds.items()}
+    return opened.generator, replace(settings, models=cards, engine=opened.engine)
 
 
 def _fleet(options: ServeOptions, adapters: Mapping[str, Path]) -> Fleet:
     """MODEL as directories that vLLM takes: presets and GGUF files are converted, adapters found. Raises UserError."""
+    from camelid.generate.opening import adapter_name, base_name
+
     source = resolve(options.model, accept_license=options.accept_license, announce=say)
-    found = {} if source.adapter_directory is None else {Path(options.model).name: source.adapter_directory}
+    found = {} if source.adapter_directory is None else {adapter_name(options.model): source.adapter_directory}
     for name, path in adapters.items():
         adapter = resolve(path, accept_license=options.accept_license, announce=say).adapter_directory
         if adapter is None:
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(path))
         found[name] = adapter
-    base = options.model if source.adapter_directory is None else source.directory.name
-    return Fleet(base, source.directory, tokenizer_directory(source), found)
+    return Fleet(base_name(options.model, source), source.directory, tokenizer_directory(source), found)
