@@ -1,4 +1,4 @@
-"""The remote engine against real HTTP: our own server for what succeeds, a small one with a script for what goes wrong."""
+"""The remote engine over HTTP: our own server for what succeeds, a small one with a script for what goes wrong."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_every_setting_is_sent() -> None:
 
 
 def test_no_endpoint_and_no_address() -> None:
-    with _remote("http://127.0.0.1:9") as remote, pytest.raises(RuntimeError, match="127.0.0.1:9"):
+    with _remote("http://127.0.0.1:9") as remote, pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9"):
         remote.generate([_talk("x")], Sampling())
     for wrong in ("ftp://host", "nonsense", "http://"):
         with pytest.raises(UserError, match="address"):

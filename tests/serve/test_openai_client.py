@@ -17,8 +17,19 @@ from serving import KEY, Served, serving
 
 from camelid.generate.base import Generator
 from camelid.generate.echo import EchoGenerator
+from camelid.generate.opening import Wanted, open_generator
 
-ENGINES: dict[str, Callable[[], Generator]] = {"echo": lambda: EchoGenerator(delay=0.001)}
+
+def loaded(name: str) -> Generator:
+    """A real model in float32, whose answers do not depend on the machine."""
+    return open_generator(Wanted(name, slots=8, dtype="float32"), lambda line: None).generator
+
+
+ENGINES: dict[str, Callable[[], Generator]] = {
+    "echo": lambda: EchoGenerator(delay=0.001),
+    "nano": lambda: loaded("nano"),
+    "smollm2": lambda: loaded("smollm2"),
+}
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -35,7 +46,7 @@ WEATHER: Any = {
 CALL = '{"name": "get_weather", "arguments": {"city": "北京", "unit": "C"}}'
 
 
-@pytest.fixture(scope="module", params=list(ENGINES))
+@pytest.fixture(scope="module", params=["echo", "nano", pytest.param("smollm2", marks=pytest.mark.slow)])
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     with serving(ENGINES[request.param]()) as running:
         yield running
@@ -110,7 +121,7 @@ def test_stream_helper(client: OpenAI, model: str) -> None:
     with client.chat.completions.stream(model=model, messages=user("hello"), max_tokens=8) as stream:
         for _ in stream:
             pass
-        assert stream.get_final_completion().choices[0].message.role == "assistant"
+        assert stream.current_completion_snapshot.choices[0].message.role == "assistant"
 
 
 def test_n(client: OpenAI, model: str) -> None:

@@ -13,8 +13,6 @@ from camelid.cli.console import say
 from camelid.errors import UserError
 from camelid.generate.base import Generator
 from camelid.generate.echo import EchoGenerator
-from camelid.generate.opening import Wanted
-from camelid.generate.opening import open_generator as open_model
 from camelid.model.load import tokenizer_directory
 from camelid.model.resolve import resolve
 from camelid.serve.app import create_app
@@ -24,6 +22,7 @@ from camelid.serve.vllm import Fleet, run_vllm
 
 Engine = Literal["auto", "local", "llamacpp", "vllm"]
 ECHO = "echo"  # the name under which the shipped fake is served, for trying out clients
+_ECHO_DELAY = 0.02  # seconds between two characters: a stream that can be watched
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ def serve(options: ServeOptions) -> int:
     adapters = named_adapters(options.adapters)
     if options.engine == "vllm":
         run_vllm(_fleet(options, adapters), settings, say)
-    generator, cards, engine = open_generator(options, adapters)
+    generator, settings = _opened(options, adapters, settings)
     try:
-        return run_server(generator, replace(settings, models=cards, engine=engine))
+        return run_server(generator, settings)
     finally:
         generator.close()
 
@@ -111,12 +110,14 @@ def run_server(generator: Generator, settings: Settings) -> int:
     return server.exit_code
 
 
-def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple[Generator, dict[str, ModelCard], str]:
-    """The engine for MODEL, what is said of each of its models, and the engine's name."""
+def _opened(options: ServeOptions, adapters: Mapping[str, Path], settings: Settings) -> tuple[Generator, Settings]:
+    """The engine for MODEL, and what is said of it. Raises UserError."""
     if options.model == ECHO:
-        generator = EchoGenerator(slots=options.slots or 4)
-        return generator, {ECHO: ModelCard("base", ECHO)}, ECHO
-    assert options.engine != "vllm", "vLLM is started before"
+        cards = {ECHO: ModelCard("base", ECHO)}
+        return EchoGenerator(delay=_ECHO_DELAY, slots=options.slots or 4), replace(settings, models=cards, engine=ECHO)
+    from camelid.generate.opening import Wanted, open_generator
+
+    assert options.engine != "vllm", "it has a server of its own"
     wanted = Wanted(
         options.model,
         adapters,
@@ -125,19 +126,20 @@ def open_generator(options: ServeOptions, adapters: Mapping[str, Path]) -> tuple
         slots=options.slots,
         accept_license=options.accept_license,
     )
-    opened = open_model(wanted, say)
+    opened = open_generator(wanted, say)
     cards = {name: ModelCard(kind, opened.template) for name, kind in opened.kinds.items()}
-    return opened.generator, cards, opened.engine
+    return opened.generator, replace(settings, models=cards, engine=opened.engine)
 
 
 def _fleet(options: ServeOptions, adapters: Mapping[str, Path]) -> Fleet:
     """MODEL as directories that vLLM takes: presets and GGUF files are converted, adapters found. Raises UserError."""
+    from camelid.generate.opening import adapter_name, base_name
+
     source = resolve(options.model, accept_license=options.accept_license, announce=say)
-    found = {} if source.adapter_directory is None else {Path(options.model).name: source.adapter_directory}
+    found = {} if source.adapter_directory is None else {adapter_name(options.model): source.adapter_directory}
     for name, path in adapters.items():
         adapter = resolve(path, accept_license=options.accept_license, announce=say).adapter_directory
         if adapter is None:
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(path))
         found[name] = adapter
-    base = options.model if source.adapter_directory is None else source.directory.name
-    return Fleet(base, source.directory, tokenizer_directory(source), found)
+    return Fleet(base_name(options.model, source), source.directory, tokenizer_directory(source), found)

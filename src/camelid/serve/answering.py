@@ -3,18 +3,19 @@
 A sink may be called from any thread and must return at once: it hands the piece to the loop and is done. On the loop
 the pieces of each answer wait merged into one, so what waits for a slow client is never more than the answers are,
 and no last piece is ever lost. Whatever ends a request (a fault, a cancelled task, a client that went away) leaves
-through `__exit__`, which cancels what still runs and sees to it that the places come back.
+through `__aexit__`, which cancels what still runs and sees to it that the places come back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, final
 
-from camelid.generate.base import Finish, Generator, Piece, Request, Ticket, TokenScore
+from camelid.generate.base import Finish, Generator, Piece, Request, Sink, Ticket, TokenScore
 from camelid.serve.admission import Places
 from camelid.serve.faults import ApiFault
 
@@ -43,10 +44,21 @@ class Step:
 
 @final
 class Answering:
-    """Submits the requests on entering; `steps` gives what comes until each has ended. For one task of the loop."""
+    """Submits the requests on entering; `steps` gives what comes until each has ended. For one task of the loop.
 
-    def __init__(self, generator: Generator, requests: Sequence[Request], places: Places) -> None:
+    threads, limit: where schemas are compiled, and within how many seconds
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        requests: Sequence[Request],
+        places: Places,
+        threads: ThreadPoolExecutor,
+        limit: float,
+    ) -> None:
         self._generator, self._requests, self._places = generator, requests, places
+        self._threads, self._limit = threads, limit
         self._loop = asyncio.get_running_loop()
         self._tickets: list[Ticket] = []
         self._waiting: dict[int, Step] = {}
@@ -54,11 +66,11 @@ class Answering:
         self._changed = asyncio.Event()
         self._stopped = ""
 
-    def __enter__(self) -> Self:
-        """Raises UserError where the engine refuses one of the requests; none is then left running."""
+    async def __aenter__(self) -> Self:
+        """Raises UserError where the engine refuses a request, and TimeoutError; none is then left running."""
         try:
             for choice, request in enumerate(self._requests):
-                self._tickets.append(self._generator.submit(request, self._sink(choice)))
+                self._tickets.append(await self._submitted(request, self._sink(choice)))
         except BaseException:
             self._running = set(range(len(self._tickets)))
             self._places.unwanted(len(self._requests) - len(self._tickets))
@@ -66,8 +78,21 @@ class Answering:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._leave()
+
+    async def _submitted(self, request: Request, sink: Sink) -> Ticket:
+        """Off the loop where a schema has to be compiled, which takes its time. Raises TimeoutError."""
+        if request.sampling.schema is None:
+            return self._generator.submit(request, sink)
+        made = self._threads.submit(self._generator.submit, request, sink)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(made), self._limit)
+        except BaseException:
+            made.add_done_callback(_cancel)  # nobody waits for its ticket any more
+            raise
 
     def stop(self, reason: str) -> None:
         """End it from outside; whoever reads the steps gets ApiFault 503 with the reason."""
@@ -102,7 +127,7 @@ class Answering:
         """Whether every answer has ended and been given out."""
         return not self._running and not self._waiting
 
-    def _sink(self, choice: int):
+    def _sink(self, choice: int) -> Sink:
         def hear(piece: Piece) -> None:
             try:
                 self._loop.call_soon_threadsafe(self._heard, choice, piece)
@@ -129,3 +154,8 @@ class Answering:
             self._loop.call_later(_PATIENCE, self._places.release)
         else:
             self._places.release()
+
+
+def _cancel(made: Future[Ticket]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import final
 
@@ -28,10 +29,11 @@ class Metrics:
         self.first = self._histogram("first_token_seconds", "seconds from a request to its answer's first token")
         self._gauge("places_taken", "answers that run or wait", lambda: admission.taken)
         self._gauge("places", "answers that may run or wait", lambda: admission.places)
+        self._gauge("tasks", "tasks of the event loop, this request's among them", lambda: len(asyncio.all_tasks()))
         self._gauge("draining", "1 once the server is told to end", lambda: int(admission.draining))
 
     def text(self) -> bytes:
-        """Prometheus' text format, version 0.0.4."""
+        """Prometheus' text format, version 0.0.4. On the event loop."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:

@@ -7,6 +7,7 @@ request hears 503 (and a load balancer asks elsewhere) instead of a refused conn
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 from types import FrameType
@@ -22,7 +23,8 @@ from camelid.errors import UserError
 from camelid.serve.faults import ApiFault
 from camelid.serve.settings import Settings
 
-_MOST_CONNECTIONS = 1024  # at a time; one more is closed unheard
+_MOST_CONNECTIONS = 4096  # at a time; one more is closed unheard
+_SPARE = 100  # descriptors that are not for connections
 _HEADERS = 15.0  # seconds in which the headers of a request, or the rest of one that was refused, must have come
 _MOST_DISCARDED = 16 << 20  # bytes of a refused body that are read
 _LINGER = 15.0  # seconds after which a closed connection is dropped, taken or not
@@ -49,7 +51,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
+        if len(self.connections) > most_connections():
             transport.abort()
             return
         self._expect_request()
@@ -106,6 +108,12 @@ class _Connection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
         self.loop.call_later(_LINGER, self.transport.abort)
+
+
+def most_connections() -> int:
+    """As many as this process may have descriptors for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(_MOST_CONNECTIONS, soft - _SPARE))
 
 
 @final

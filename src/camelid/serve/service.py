@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TypeVar, final
 
 import numpy as np
@@ -89,11 +89,12 @@ class Service:
 
     # -- answering -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def answering(self, requests: Sequence[Request], places: Places) -> Iterator[Answering]:
+    @asynccontextmanager
+    async def answering(self, requests: Sequence[Request], places: Places) -> AsyncIterator[Answering]:
         """The requests under way; what still runs at the end is cancelled. Raises ApiFault 400 and 503."""
         try:
-            with Answering(self.generator, requests, places) as answers:
+            limit = self.settings.render
+            async with Answering(self.generator, requests, places, self._rendering, limit) as answers:
                 self.running.add(answers)
                 try:
                     yield answers
@@ -101,6 +102,9 @@ class Service:
                     self.running.discard(answers)
         except UserError as error:
             raise refused(error) from error
+        except TimeoutError:
+            what = f"reading the JSON schema took longer than {limit:g} s"
+            raise ApiFault(503, what, code="timeout", headers={"retry-after": "5"}) from None
 
     async def embed(self, prompts: Sequence[Prompt], model: str, places: Places) -> np.ndarray:
         """(n, D) float32, made off the loop. It cannot be broken off: the places stay taken until it is made, though

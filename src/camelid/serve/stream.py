@@ -77,7 +77,7 @@ class AnswerResponse(Response):
         except BaseException:
             places.release()
             raise
-        with self._service.answering(requests, places) as answers:
+        async with self._service.answering(requests, places) as answers:
             if self._reply.ask.stream:
                 await self._stream(answers, send)
                 return
