@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from camelid.model.fused import LayerKind, kind_of, rms_norm
@@ -128,14 +129,17 @@ def packed(model: nn.Module, routing: Routing, *, layout: str, adapter: str = ""
 
 
 def _targets(model: nn.Module, layout: str) -> list[str]:
-    """Names of the layers to replace, the head not among them."""
+    """Names of the layers to replace: not the head, and nothing inside an adapter that is more than a projection."""
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     found: list[str] = []
+    left: list[str] = []
     for name, module in model.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in found)
+        inside = any(name.startswith(f"{outer}.") for outer in (*found, *left))
         known = plain_projection(module) is not None or (layout == "tree" and _known(module) is not None)
         if known and not inside and module is not head:
             found.append(name)
+        elif isinstance(module, BaseTunerLayer):
+            left.append(name)
     return found
 
 
