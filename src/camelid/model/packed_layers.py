@@ -111,6 +111,9 @@ def pack_for_good(model: nn.Module, routing: Routing, *, layout: str, adapter: s
     places: dict[str, tuple[PackedLinear, int]] = {}
     for name in _targets(model, layout):
         _replace(model, name, routing, adapter, places)
+    for parameter in model.parameters():
+        # weights are read by mapping their file, and one that is still a part of it keeps the whole in memory
+        parameter.data = parameter.data.clone()
     return PackedModel(model, places)
 
 
