@@ -107,19 +107,20 @@ async def rounds(port: int, clients: int, seconds: float, tally: Tally) -> dict[
     await churn(port, min(clients, 20), 1.0, tally)  # warm: thread pools and caches are there
     await asyncio.sleep(0.5)
     before = await metrics(port)
-    end = time.monotonic() + seconds
+    end, memory = time.monotonic() + seconds, list[int]()
     while time.monotonic() < end:
         await churn(port, clients, min(ROUND, end - time.monotonic()), tally)
         began = time.monotonic()
         while (now := await metrics(port))["camelid_places_taken"] and time.monotonic() - began < 10:
             await asyncio.sleep(0.02)
         tally.freed.append(time.monotonic() - began)
+        memory.append(round(now["process_resident_memory_bytes"] / 1e6))
     await asyncio.sleep(0.5)
     now = await metrics(port)
     for name in ("camelid_places_taken", "camelid_tasks", "process_open_fds"):
         if now[name] > before[name]:
             tally.leaks.append(f"{name}: {before[name]:g} -> {now[name]:g}")
-    return {"rss_mb": [round(m["process_resident_memory_bytes"] / 1e6) for m in (before, now)]}
+    return {"rss_mb_after_each_round": memory}
 
 
 async def overload(port: int, clients: int, seconds: float) -> dict[str, Any]:
