@@ -27,7 +27,9 @@ def run(*words: str) -> dict[str, Any]:
 
 
 def test_clients_that_come_and_go() -> None:
-    result = run("--clients", "12", "--seconds", "1.5", "--slots", "6", "--overload-seconds", "1.5")
+    result = run(
+        "--clients", "12", "--seconds", "1.5", "--slots", "6", "--overload-seconds", "1.5", "--freed-within", "4"
+    )
     assert result["streams"]["hung_up"] > 10
     assert result["overload"]["statuses"]["429"] > 50
 
