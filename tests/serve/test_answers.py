@@ -166,7 +166,7 @@ def test_an_engine_that_refuses_or_raises_leaves_nothing_behind() -> None:
         assert response.status_code == 500
         assert "kaputt" not in response.text
         in_shape(response)
-        wait_for(lambda: served.taken == 0 and not generator.active)
+        wait_for(lambda: served.taken == 0 and not generator.active, 2.0)
         served.canary()
 
 

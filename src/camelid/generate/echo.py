@@ -18,11 +18,13 @@ from camelid.generate.text import StopStrings
 
 @final
 class _EchoTicket(Ticket):
-    def __init__(self) -> None:
+    def __init__(self, stale: threading.Event) -> None:
         self.cancelled = threading.Event()
+        self._stale = stale
 
     def cancel(self) -> None:
         self.cancelled.set()
+        self._stale.set()
 
 
 @final
@@ -37,6 +39,7 @@ class EchoGenerator(Generator):
         self._delay = delay
         self._waiting: deque[tuple[Request, Sink, _EchoTicket]] = deque()
         self._changed = threading.Condition()
+        self._stale = threading.Event()  # a ticket has been cancelled, perhaps one that waits
         self._closed = False
         self._workers = [threading.Thread(target=self._work, daemon=True, name=f"echo-{i}") for i in range(slots)]
         for worker in self._workers:
@@ -50,7 +53,7 @@ class EchoGenerator(Generator):
     def submit(self, request: Request, sink: Sink) -> Ticket:
         """Answer when a worker is free."""
         self.check(request)
-        ticket = _EchoTicket()
+        ticket = _EchoTicket(self._stale)
         with self._changed:
             if self._closed:
                 raise RuntimeError("the generator is closed")
@@ -87,12 +90,25 @@ class EchoGenerator(Generator):
                 request, sink, ticket = self._waiting.popleft()
             self._answer(request, sink, ticket)
 
+    def _drop_cancelled(self) -> None:
+        """What waits and has been cancelled hears of it now, not when its turn would have come."""
+        if not self._stale.is_set():
+            return
+        with self._changed:
+            self._stale.clear()
+            gone = [waiting for waiting in self._waiting if waiting[2].cancelled.is_set()]
+            for waiting in gone:
+                self._waiting.remove(waiting)
+        for request, sink, _ in gone:
+            sink(Piece("", 0, len(request.prompt), finish="cancelled"))
+
     def _answer(self, request: Request, sink: Sink, ticket: _EchoTicket) -> None:
         source, sampling = request.prompt.source, request.sampling
         words = source if isinstance(source, str) else source.messages[-1].content
         length, count = len(request.prompt), 0
         text = StopStrings(sampling.stop)
         for character in words:
+            self._drop_cancelled()
             if ticket.cancelled.is_set() or self._closed:
                 sink(Piece("", count, length, finish="cancelled"))
                 return

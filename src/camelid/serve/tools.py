@@ -163,7 +163,6 @@ class CallReader:
         self._plan = plan
         self._held = ""
         self._begun = False  # some word has been let through
-        self._after_call = False  # and no word since
         self.calls: list[Call] = []
 
     def add(self, text: str) -> tuple[str, list[Call]]:
@@ -174,26 +173,18 @@ class CallReader:
         if self._plan.schema is not None or self._may_be_bare():
             return "", []
         words, found = "", []
-        while (start := self._find_start()) >= 0 and (end := self._held.find(_END, start)) >= 0:
+        while (start := self._held.find(_START)) >= 0 and (end := self._held.find(_END, start)) >= 0:
             calls = self._read(self._held[start + len(_START) : end])
             whole, self._held = self._held[: end + len(_END)], self._held[end + len(_END) :]
             words += whole[:start].rstrip() if calls else whole
             found += calls
-            self._after_call = bool(calls)
         if start < 0:
             keep = next((n for n in range(len(_START) - 1, 0, -1) if self._held.endswith(_START[:n])), 0)
             start = len(self._held) - keep
         cut = len(self._held[:start].rstrip())  # white space before a call belongs to it
         words, self._held = words + self._held[:cut], self._held[cut:]
         self._begun = self._begun or bool(words)
-        self._after_call = self._after_call and not words
         return words, found
-
-    def _find_start(self) -> int:
-        """Where the next call begins, or -1; white space behind the last call belongs to it."""
-        if self._after_call:
-            self._held = self._held.lstrip()
-        return self._held.find(_START)
 
     def rest(self) -> tuple[str, list[Call]]:
         """What was held back, once the answer is over."""
