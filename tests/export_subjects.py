@@ -19,7 +19,7 @@ def about_tiny(*, license: str | None = None) -> Exported:
     vocabulary = Vocabulary.from_directory(directory)
     template: Any = template_for("auto", vocabulary)
     stop_ids = Renderer(vocabulary, template, 512).stop_ids
-    return Exported("tiny", "A tiny model", directory, vocabulary, template, stop_ids, license)
+    return Exported("tiny", "A tiny model", directory, vocabulary, template, stop_ids, "A tiny base", license)
 
 
 def plan_of(model: PreTrainedModel) -> GGUFPlan:

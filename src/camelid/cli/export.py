@@ -67,6 +67,7 @@ class Job:
     renderer: Renderer
     encoder: Encoder
     kind: str
+    manifest: dict[str, Any] | None  # of the run that the model comes from
     checks: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -153,19 +154,21 @@ def prepare(options: ExportOptions, kind: str) -> Job:
         raise UserError("this model has no adapter", where=options.model, mend="leave --lora-only out")
     renderer = Renderer(loaded.vocabulary, template_for(options.template, loaded.vocabulary, announce=say), _LENGTH)
     template: Any = renderer.template
-    name = _slug(options.model if not Path(options.model).exists() else Path(options.model).resolve().name)
+    manifest = _manifest(options)
+    told = {} if manifest is None else manifest["base"]
     about = Exported(
-        name,
-        loaded.source.label,
-        tokenizer_directory(loaded.source),
-        loaded.vocabulary,
-        template,
-        renderer.stop_ids,
-        loaded.source.license,
+        name=_slug(options.model if not Path(options.model).exists() else Path(options.model).resolve().name),
+        label=loaded.source.label,
+        tokenizer=tokenizer_directory(loaded.source),
+        vocabulary=loaded.vocabulary,
+        template=template,
+        stop_ids=renderer.stop_ids,
+        base=told.get("label") or loaded.source.label,
+        license=loaded.source.license or told.get("license"),
     )
     encoder = Encoder(loaded.vocabulary, template.literals)
     lm = model.get_base_model() if peft is not None else model
-    job = Job(options, loaded, lm, peft, about, renderer, encoder, kind)
+    job = Job(options, loaded, lm, peft, about, renderer, encoder, kind, manifest)
     if peft is not None:
         _check_merging(job, peft)
         if not options.lora_only:
@@ -208,7 +211,7 @@ def _written(target: Path) -> Iterator[Path]:
 
 def _finish(job: Job, stage: Path, target: Path, use: str) -> None:
     """The card for people and the note for programs."""
-    options, source = job.options, job.loaded.source
+    options = job.options
     form = (
         "LoRA adapter as GGUF"
         if options.lora_only
@@ -217,12 +220,12 @@ def _finish(job: Job, stage: Path, target: Path, use: str) -> None:
     files = sorted(path.name for path in stage.iterdir())
     facts = Facts(
         name=target.name,
-        base=source.label,
-        license=source.license,
+        base=job.about.base,
+        license=job.about.license,
         form=f"{form}, {job.kind}",
         files=[*files, NOTE, "README.md"],
         checks=job.checks,
-        manifest=_manifest(options),
+        manifest=job.manifest,
         notes=job.notes,
         use=use,
     )
@@ -230,8 +233,8 @@ def _finish(job: Job, stage: Path, target: Path, use: str) -> None:
         "model": options.model,
         "format": options.format,
         "kind": job.kind,
-        "base": source.label,
-        "license": source.license,
+        "base": job.about.base,
+        "license": job.about.license,
         "checks": [asdict(check) for check in job.checks],
         "notes": job.notes,
         "files": {name: (stage / name).stat().st_size for name in files},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from camelid.cli.console import say
@@ -29,7 +31,7 @@ from camelid.model.export_check import (
 )
 from camelid.model.gguf_lora import write_lora
 from camelid.model.gguf_write import KINDS, stored_difference
-from camelid.model.llama_runtime import REQUIREMENT, LlamaRunner, llama_cpp_installed
+from camelid.model.llama_runtime import REQUIREMENT, Answer, LlamaRunner, llama_cpp_installed
 from camelid.model.modelfile import known_layout, modelfile
 from camelid.model.quantise import types_held
 
@@ -86,7 +88,7 @@ def _adapter(job: Job, stage: Path, planned: GGUFPlan) -> str:
     say(f"{path.name}: {count} adapted matrices in {job.kind}")
     _write_modelfile(job, stage, "./base.gguf", adapter=path.name)
     job.notes.append(
-        f"the base is {job.loaded.source.label}: put a GGUF file of it beside this one as base.gguf "
+        f"the base is {job.about.base}: put a GGUF file of it beside this one as base.gguf "
         "(camelid export BASE --format gguf writes one)"
     )
     if _has_runtime(job):
@@ -155,14 +157,25 @@ def _compare_answers(job: Job, runner: LlamaRunner, path: Path) -> None:
     prompts = [prompt for prompt in prompts_of(job) if len(prompt) + NEW_TOKENS <= CONTEXT]
     if not prompts:
         return
-    answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts]
-    before = read_answers(prompts, answers, model_logits(job.lm))
+    given: list[Answer] = []  # without their logits
+
+    def answers() -> Iterator[Answer]:
+        for prompt in prompts:
+            answer = runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids)
+            given.append(replace(answer, logits=answer.logits[:0]))
+            yield answer
+
+    before = read_answers(prompts, answers(), model_logits(job.lm))
     line = f"{before.identical} of {before.prompts} greedy answers as those of the unrounded model in float32"
     if job.kind in LOGIT_BOUNDS:
         line += f"; logits differ by at most {before.largest:.1e}"
     job.check(Comparison("answers as before", True, line, before.figures()))
     take_stored_values(path, job.lm)
-    report = read_answers(prompts, answers, model_logits(job.lm))
+    again = (
+        replace(answer, logits=runner.logits([*prompt, *answer.ids])[len(prompt) - 1 :])
+        for prompt, answer in zip(prompts, given, strict=True)
+    )
+    report = read_answers(prompts, again, model_logits(job.lm))
     bound = LOGIT_BOUNDS.get(job.kind, QUANTISED_BOUND)
     job.check(*judge_answers(report, bound, "llama.cpp", "our engine on the stored weights, float32,"))
 
@@ -170,7 +183,7 @@ def _compare_answers(job: Job, runner: LlamaRunner, path: Path) -> None:
 def _answers(job: Job, runner: LlamaRunner, ours: Logits, bound: float, what: str) -> None:
     prompts = [prompt for prompt in prompts_of(job) if len(prompt) + NEW_TOKENS <= CONTEXT]
     if prompts:
-        answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts]
+        answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         job.check(*judge_answers(read_answers(prompts, answers, ours), bound, what, "ours in float32"))
 
 

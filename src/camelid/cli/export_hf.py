@@ -36,8 +36,8 @@ def write_and_check(job: Job, stage: Path) -> str:
         _template(job, runner),
     )
     prompts = prompts_of(job)
-    answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts]
-    if answers:
+    if prompts:
+        answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         report = read_answers(prompts, answers, model_logits(job.lm))
         job.check(*judge_answers(report, BOUND, "transformers", f"the merged model in {job.kind}"))
     return f'camelid chat {stage.name.split(".partial")[0].lstrip(".")} --prompt "你好"'

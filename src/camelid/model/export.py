@@ -40,6 +40,7 @@ _SPARE = 1 << 26  # bytes for tokenizer, metadata and card
 class Exported:
     """What an export is about, beside the weights.
 
+    label: of the model, for people; base: what it was made from, and its licence where that is known;
     tokenizer: the directory of its files; stop_ids: where an answer ends, the template's own end first.
     """
 
@@ -49,6 +50,7 @@ class Exported:
     vocabulary: Vocabulary
     template: JinjaTemplate
     stop_ids: tuple[int, ...]
+    base: str
     license: str | None
 
 

@@ -8,7 +8,7 @@ it chose. So the comparison needs no decoding loop of ours, and where answers pa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -110,8 +110,11 @@ class AnswerReport:
         }
 
 
-def read_answers(prompts: Sequence[Sequence[int]], answers: Sequence[Answer], ours: Logits) -> AnswerReport:
-    """Compare the artefact's answers, and its logits at each choice, with what our model says there."""
+def read_answers(prompts: Sequence[Sequence[int]], answers: Iterable[Answer], ours: Logits) -> AnswerReport:
+    """Compare the artefact's answers, and its logits at each choice, with what our model says there.
+
+    The answers may come one at a time: their logits take a megabyte a token with a large vocabulary.
+    """
     report = AnswerReport(prompts=len(prompts))
     for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         chosen = [*answer.ids] if answer.ended_by is None else [*answer.ids, answer.ended_by]
@@ -164,11 +167,11 @@ def log_probability(logits: Logits, ids: Sequence[int], bos: int | None, window:
         part = [*head, *ids[start : start + window]]
         if len(part) < 2:
             continue
-        rows = logits(part)[:-1].astype(np.float64)
-        rows -= rows.max(1, keepdims=True)
-        normaliser = np.log(np.exp(rows).sum(1))
-        total += float((rows[np.arange(len(rows)), part[1:]] - normaliser).sum())
-        predicted += len(rows)
+        rows = logits(part)
+        for row, label in zip(rows, part[1:], strict=False):  # nothing follows the last row
+            shifted = row - row.max()
+            total += float(shifted[label]) - math.log(float(np.exp(shifted).sum(dtype=np.float64)))
+        predicted += len(part) - 1
     return total, predicted
 
 
