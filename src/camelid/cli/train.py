@@ -189,6 +189,7 @@ def tell_end(run: Run, summary: dict[str, Any]) -> None:
     run.say(f"saved: {summary['final']} ({summary['check']})")
     run.say(f"report: {run.directory.report_file}")
     run.say(f"talk to it: camelid chat {run.directory.path}")
+    run.say(f"in a browser, beside its base: camelid serve {run.directory.path}")
 
 
 def write_run_report(run: Run, summary: dict[str, Any], **parts: Any) -> None:

@@ -71,7 +71,8 @@ class TokenScore:
 class Completion:
     """One answer. `finish` is 'stop' (the model ended its turn, or a stop string came) or 'length'.
 
-    completion_tokens counts the answer's tokens, without the token that ended it.
+    completion_tokens counts the answer's tokens, without the token that ended it; ids are those tokens, where the
+    engine knows them.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     scores: tuple[TokenScore, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +115,8 @@ class Request:
 class Piece:
     """A step of an answer: new text (whole characters, perhaps none yet), and how it ended once it has.
 
-    tokens: of the answer so far; prompt_tokens: of its prompt; error: what went wrong where `finish` is 'error'
+    tokens: of the answer so far; prompt_tokens: of its prompt; ids: the tokens of this step, where the engine knows
+    them; error: what went wrong where `finish` is 'error'
     """
 
     text: str
@@ -122,6 +125,7 @@ class Piece:
     scores: tuple[TokenScore, ...] = ()
     finish: Finish = ""
     error: str = ""
+    ids: tuple[int, ...] = ()
 
 
 Sink = Callable[[Piece], None]  # called from the generator's own thread; must return at once
@@ -226,11 +230,13 @@ class Answer:
 
     text: list[str] = field(default_factory=list)
     scores: list[TokenScore] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     last: Piece | None = None
 
     def add(self, piece: Piece) -> None:
         self.text.append(piece.text)
         self.scores += piece.scores
+        self.ids += piece.ids
         self.last = piece
 
     def completion(self) -> Completion:
@@ -238,5 +244,10 @@ class Answer:
         if self.last.finish == "error":
             raise RuntimeError(self.last.error)
         return Completion(
-            "".join(self.text), self.last.finish, self.last.prompt_tokens, self.last.tokens, tuple(self.scores)
+            "".join(self.text),
+            self.last.finish,
+            self.last.prompt_tokens,
+            self.last.tokens,
+            tuple(self.scores),
+            tuple(self.ids),
         )

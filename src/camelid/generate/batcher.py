@@ -34,6 +34,16 @@ class _Cancel(Ticket):
         self._wake()
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a step adds to an answer."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    scores: tuple[TokenScore, ...] = ()
+    error: str = ""
+
+
 @dataclass(eq=False)
 class _Answer:
     """An answer on its way. slot is None while it waits, newest (the token to feed next) while its prompt is read."""
@@ -50,8 +60,9 @@ class _Answer:
     count: int = 0
     finish: Finish = field(default="")
 
-    def tell(self, text: str, scores: tuple[TokenScore, ...] = (), error: str = "") -> None:
-        self.sink(Piece(text, self.count, len(self.request.prompt), scores, self.finish, error))
+    def tell(self, step: _Step) -> None:
+        text = step.text + (self.text.rest() if self.finish else "")
+        self.sink(Piece(text, self.count, len(self.request.prompt), step.scores, self.finish, step.error, step.ids))
 
 
 @final
@@ -143,7 +154,7 @@ class Batcher:
     def _take(self, answer: _Answer, token: int, logp_V: Tensor | None) -> None:
         """`token` is the next of an answer: show it, or end the answer."""
         if token in self._stop_ids:
-            self._end(answer, "stop", "")
+            self._end(answer, "stop", _Step())
             return
         if answer.constraint is not None:
             token = answer.constraint.settle(token, answer.request.sampling.max_new_tokens - answer.count)
@@ -155,34 +166,32 @@ class Batcher:
             if answer.constraint is not None:
                 answer.constraint.accept(token)
         except RuntimeError as error:
-            self._end(answer, "error", "", str(error))
+            self._end(answer, "error", _Step(error=str(error)))
             return
-        new = answer.text.add(token)
+        step = _Step(answer.text.add(token), (token,), scores)
         if answer.text.stopped or (answer.constraint is not None and answer.constraint.done):
-            self._end(answer, "stop", new, scores=scores)
+            self._end(answer, "stop", step)
         elif answer.count >= answer.request.sampling.max_new_tokens:
-            self._end(answer, "length", new, scores=scores)
+            self._end(answer, "length", step)
         else:
-            answer.tell(new, scores)
+            answer.tell(step)
 
-    def _end(
-        self, answer: _Answer, finish: Finish, new: str, error: str = "", scores: tuple[TokenScore, ...] = ()
-    ) -> None:
+    def _end(self, answer: _Answer, finish: Finish, step: _Step) -> None:
         answer.finish = finish
         if answer.slot is not None:
             del self._running[answer.slot]
             self._decoder.close(answer.slot)
-        answer.tell(new + answer.text.rest(), scores, error)
+        answer.tell(step)
 
     def _end_all(self, finish: Finish, error: str) -> None:
         for answer in list(self._running.values()):
-            self._end(answer, finish, "", error)
+            self._end(answer, finish, _Step(error=error))
         with self._changed:
             waiting = list(self._waiting) if self._closed else []
             for answer in waiting:
                 self._waiting.remove(answer)
         for answer in waiting:
-            self._end(answer, finish, "", error)
+            self._end(answer, finish, _Step(error=error))
 
     def _drop_cancelled(self) -> None:
         with self._changed:
@@ -191,7 +200,7 @@ class Batcher:
                 self._waiting.remove(answer)
         gone += [answer for answer in self._running.values() if answer.cancel.wanted.is_set()]
         for answer in gone:
-            self._end(answer, "cancelled", "")
+            self._end(answer, "cancelled", _Step())
 
     def _admit(self) -> None:
         while len(self._running) < self._decoder.slots:
