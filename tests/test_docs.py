@@ -28,7 +28,7 @@ ENGLISH, CHINESE = pages("en"), pages("zh")
 EVERY = [page for language in LANGUAGES for page in pages(language).values()]
 COMMANDS = sorted({command for page in EVERY for command in page.commands})
 
-PIP = {"datasets", "modelscope"} | {preset.requirement for preset in PRESETS.values()}
+PIP = {"datasets", "modelscope", ".[gguf]"} | {preset.requirement for preset in PRESETS.values()}
 
 
 # -- both languages --------------------------------------------------------------------------------------------------

@@ -68,5 +68,5 @@ def test_an_adapter_that_is_more_than_linear_layers_is_refused(tmp_path: Path) -
         adapter_parts(tiny_model("llama"), directory)
     config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     get_peft_model(tiny_model("llama"), config).save_pretrained(str(tmp_path / "prefix"))
-    with pytest.raises(UserError, match="PREFIX_TUNING.*cannot"):
+    with pytest.raises(UserError, match=r"PREFIX_TUNING.*cannot"):
         adapter_parts(tiny_model("llama"), tmp_path / "prefix")

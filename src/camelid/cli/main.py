@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import warnings
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,13 @@ EngineName = Literal["auto", "local", "llamacpp"]
 License = Annotated[
     str | None, typer.Option("--accept-license", help="a licence that the base asks to accept, such as gemma")
 ]
+
+
+class ExportForm(StrEnum):
+    """What `camelid export` writes."""
+
+    hf = "hf"
+    gguf = "gguf"
 
 
 @app.command()
@@ -172,6 +180,37 @@ def serve(
         accept_license=accept_license,
     )
     _end(lambda: run(options), debug)
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(help="run directory, adapter, HF directory or id, GGUF file, or preset", metavar="MODEL")
+    ],
+    form: Annotated[ExportForm, typer.Option("--format", help="hf: merged Hugging Face directory; gguf: llama.cpp")],
+    adapter: Annotated[Path | None, typer.Option(help="PEFT adapter or run directory to put on MODEL")] = None,
+    quantise: Annotated[
+        str | None, typer.Option(help="f32, bf16, f16 (the usual for gguf), q8_0, q4_k_m, q5_k_m, q6_k, q4_0 ...")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="directory to write; default exports/NAME-FORMAT-TYPE")] = None,
+    lora_only: Annotated[
+        bool, typer.Option("--lora-only", help="gguf: the adapter alone, for a base of its own")
+    ] = False,
+    template: Annotated[str, typer.Option(help="chat template: auto, or a name as in recipes")] = "auto",
+    check_prompts: Annotated[int, typer.Option(help="greedy answers to compare", min=0)] = 20,
+    check_strings: Annotated[int, typer.Option(help="strings on which tokenizers are compared", min=0)] = 200,
+    accept_license: License = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model for others (merged HF directory; GGUF and Modelfile), and compare it in its own runtime."""
+    from camelid.cli.export import ExportOptions
+    from camelid.cli.export import export as run
+
+    options = ExportOptions(
+        model, form.value, adapter, quantise, output, lora_only, template, check_prompts, check_strings, accept_license
+    )
+    _end(lambda: run(options, as_json=as_json), debug)
 
 
 @app.command()

@@ -123,9 +123,10 @@ def _opened(options: ServeOptions, adapters: Mapping[str, Path], settings: Setti
         adapters,
         engine=options.engine,
         template=options.template,
+        slots=options.slots,
         accept_license=options.accept_license,
     )
-    opened = open_generator(wanted if options.slots is None else replace(wanted, slots=options.slots), say)
+    opened = open_generator(wanted, say)
     cards = {name: ModelCard(kind, opened.template) for name, kind in opened.kinds.items()}
     return opened.generator, replace(settings, models=cards, engine=opened.engine)
 

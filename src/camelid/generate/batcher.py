@@ -136,7 +136,7 @@ class Batcher:
         logp = dict(zip(scored, torch.log_softmax(logits_nV[scored], -1), strict=True)) if scored else {}
         for answer, row in zip(answers, logits_nV, strict=True):
             if answer.constraint is not None:
-                answer.constraint.restrict(row, answer.request.sampling.max_new_tokens - answer.count)
+                answer.constraint.restrict(row)
         for i, token in enumerate(choose(logits_nV, [answer.chooser for answer in answers])):
             self._take(answers[i], token, logp.get(i))
 
@@ -145,6 +145,8 @@ class Batcher:
         if token in self._stop_ids:
             self._end(answer, "stop", "")
             return
+        if answer.constraint is not None:
+            token = answer.constraint.settle(token, answer.request.sampling.max_new_tokens - answer.count)
         answer.count += 1
         answer.newest = token
         answer.chooser.count(token)

@@ -1,13 +1,14 @@
 """Answers that obey a JSON schema: before each choice, tokens that would break it are ruled out (llguidance).
 
-A schema alone does not end an answer: a small model can go on inside a string for ever. So the shortest way to a whole
-answer is looked up while there is still room for it, and taken when there is only just room.
+A schema alone does not end an answer: a small model can go on inside a string for ever. So near the end of its budget a
+token is only taken if a short way to a whole answer still fits behind it; else the answer goes that way. An answer is
+whole JSON therefore whenever the way from its beginning fits.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, final
+from typing import Any, final
 
 import llguidance
 import numpy as np
@@ -17,14 +18,11 @@ from torch import Tensor
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 
-if TYPE_CHECKING:
-    from llguidance import JsonCompileOptions
-
-_LOOK_AHEAD = 128  # tokens before the end of its budget from which on an answer is made to close in time
+_LOOK_AHEAD = 128  # tokens beyond twice the first way out, from which on an answer is made to close in time
 # what ends a value soonest, in this order
 _CLOSING = ('"}', '"]', '"', "}", "]", '",', ",", "0", "1", "null", "true", "a")
 # as json.dumps writes: where any space may stand, a small model can write spaces for ever
-_OPTIONS: JsonCompileOptions = {
+_OPTIONS: Any = {
     "item_separator": ", ",
     "key_separator": ": ",
     "whitespace_flexible": False,
@@ -68,21 +66,27 @@ class Constraint:
 
     def __init__(self, matcher: llguidance.LLMatcher, rows: int, closing: list[int]) -> None:
         self._matcher, self._rows, self._closing = matcher, rows, closing
+        self._near = _LOOK_AHEAD + 2 * len(self._way_out(matcher, 1000))
 
     @property
     def done(self) -> bool:
         """The answer is whole and can only end."""
         return self._matcher.is_stopped()
 
-    def restrict(self, logits_V: Tensor, remaining: int) -> None:
-        """Rule out, in place, what breaks the schema or leaves no room to end in the `remaining` tokens."""
-        allowed = self._allowed(self._matcher)
-        if remaining <= _LOOK_AHEAD:
-            way = self._way_out(remaining)
-            if way and len(way) >= remaining:
-                allowed = np.zeros(self._rows, bool)
-                allowed[way[0]] = True
-        logits_V.masked_fill_(torch.from_numpy(~allowed), -torch.inf)
+    def restrict(self, logits_V: Tensor) -> None:
+        """Rule out, in place, what breaks the schema."""
+        logits_V.masked_fill_(torch.from_numpy(~self._allowed(self._matcher)), -torch.inf)
+
+    def settle(self, token: int, remaining: int) -> int:
+        """`token`, or another if that would leave no room to end in the `remaining` tokens, its own included."""
+        if remaining > self._near:
+            return token
+        after = self._matcher.deep_copy()
+        after.consume_token(token)
+        if len(self._way_out(after, remaining)) < remaining:
+            return token
+        way = self._way_out(self._matcher, remaining)
+        return way[0] if way else token
 
     def accept(self, token: int) -> None:
         """`token` has been chosen. Raises RuntimeError where it was ruled out."""
@@ -93,9 +97,9 @@ class Constraint:
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         return np.unpackbits(bits, bitorder="little")[: self._rows].astype(bool)
 
-    def _way_out(self, limit: int) -> list[int]:
-        """A short way to a whole answer from here, of at most about `limit` tokens."""
-        matcher, way = self._matcher.deep_copy(), []
+    def _way_out(self, matcher: llguidance.LLMatcher, limit: int) -> list[int]:
+        """A short way to a whole answer from a state, looked for up to about `limit` tokens."""
+        matcher, way = matcher.deep_copy(), []
         while not matcher.is_accepting() and not matcher.is_stopped() and len(way) <= limit:
             forced = matcher.compute_ff_tokens()
             if not forced:

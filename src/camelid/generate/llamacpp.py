@@ -20,7 +20,7 @@ from torch import Tensor
 from camelid.data.pack import Example
 from camelid.errors import UserError
 from camelid.generate.decoder import Decoder
-from camelid.model.llama_runtime import cores, last_words, require_llama_cpp
+from camelid.model.llama_runtime import F32, cores, last_words, require_llama_cpp
 
 BATCH = 512  # tokens of one call, as llama.cpp's own programs have it
 READ_BUSY = 128  # tokens of prompts read beside running answers
@@ -42,11 +42,13 @@ class _Slot:
 class LlamaCppDecoder(Decoder):
     """A GGUF file in llama.cpp. adapters: name -> GGUF adapter file.
 
-    cells: tokens that all answers together can hold; the room is set aside at once. Raises UserError for a file that
-    llama.cpp refuses.
+    cells: tokens that all answers together can hold; the room is set aside at once. precise: keys and values in float32
+    and not in llama.cpp's usual float16. Raises UserError for a file that llama.cpp refuses.
     """
 
-    def __init__(self, path: Path, adapters: Mapping[str, Path], *, slots: int, cells: int | None = None) -> None:
+    def __init__(
+        self, path: Path, adapters: Mapping[str, Path], *, slots: int, cells: int | None = None, precise: bool = False
+    ) -> None:
         self._llama = llama = require_llama_cpp("answering with a GGUF file in llama.cpp")
         llama.llama_backend_init()
         parameters = llama.llama_model_default_params()
@@ -64,7 +66,7 @@ class LlamaCppDecoder(Decoder):
         self.rows = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))
         self._width = int(llama.llama_model_n_embd(self._model))
         self._cells = cells or max(self.context, 1024 * slots)
-        self._handle = self._new_context()
+        self._handle = self._new_context(precise)
         self._memory = llama.llama_get_memory(self._handle)
         self._batch = llama.llama_batch_init(BATCH, 0, 1)
         self._arrays = {
@@ -159,12 +161,14 @@ class LlamaCppDecoder(Decoder):
             self._llama.llama_free(self._handle)
             self._llama.llama_model_free(self._model)
 
-    def _new_context(self) -> Any:
+    def _new_context(self, precise: bool) -> Any:
         parameters = self._llama.llama_context_default_params()
         parameters.n_ctx = self._cells
         parameters.n_batch = parameters.n_ubatch = BATCH
         parameters.n_seq_max = 2 * self.slots
         parameters.n_threads = parameters.n_threads_batch = cores()
+        if precise:
+            parameters.type_k = parameters.type_v = F32
         parameters.kv_unified = True
         parameters.swa_full = True  # a window's older keys may be shared with the next prompt
         parameters.no_perf = True

@@ -13,9 +13,12 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.generate.base import Generator
+from camelid.generate.gguf_files import adapter_file, gguf_of
+from camelid.generate.llamacpp import LlamaCppDecoder
 from camelid.generate.local import SLOTS, LocalGenerator, decoder_of, rows_of
 from camelid.model.adapter_parts import adapter_parts
 from camelid.model.layout import choose_layout
+from camelid.model.llama_runtime import llama_cpp_installed
 from camelid.model.load import load_model, source_vocabulary
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
@@ -24,6 +27,7 @@ from camelid.model.resolve import Source, resolve
 Engine = Literal["auto", "local", "llamacpp"]
 Announce = Callable[[str], None]
 
+LLAMACPP_SLOTS = 16
 _LENGTH = 1 << 20  # no cutting here: a conversation that outgrows the model is the model's limit, and is said
 
 
@@ -45,7 +49,7 @@ class Wanted:
     adapters: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine = "auto"
     template: str = "auto"
-    slots: int = SLOTS
+    slots: int | None = None  # answers at a time; None: as many as suit the engine
     dtype: str = "auto"
     accept_license: str | None = None
 
@@ -64,8 +68,50 @@ def open_generator(wanted: Wanted, announce: Announce) -> Opened:
     # what was tuned answers first; the base stays there beside it, to be compared with
     served = {**names, base: ""} if adapters else {base: ""}
     kinds: dict[str, Literal["base", "adapter"]] = {name: "adapter" if name in names else "base" for name in served}
+    file = _file_for_llamacpp(wanted, source, announce)
+    if file is not None:
+        generator = _llamacpp(wanted, source, file, adapters, served, renderer, announce)
+        return Opened(generator, kinds, "llamacpp", template.name)
     generator = _local(wanted, source, adapters, served, renderer, announce)
     return Opened(generator, kinds, "local", template.name)
+
+
+def _file_for_llamacpp(wanted: Wanted, source: Source, announce: Announce) -> Path | None:
+    """The file, if llama.cpp is to answer: where it is asked for, and of itself on a CPU. Raises UserError."""
+    if wanted.engine == "local":
+        return None
+    file = gguf_of(wanted.model, source)
+    if wanted.engine == "llamacpp":
+        if file is None:
+            raise UserError(
+                "llama.cpp runs GGUF files, and this model is none",
+                where=wanted.model,
+                mend="camelid export --format gguf writes one",
+            )
+        return file
+    import torch
+
+    if file is None or torch.cuda.is_available():
+        return None
+    if not llama_cpp_installed():
+        announce("answering in PyTorch; llama.cpp would be several times as fast here: pip install 'camelid[gguf]'")
+        return None
+    announce(f"answering with llama.cpp and {file.name} as it is stored; --engine local computes in full precision")
+    return file
+
+
+def _llamacpp(
+    wanted: Wanted,
+    source: Source,
+    file: Path,
+    adapters: Mapping[str, Path],
+    served: Mapping[str, str],
+    renderer: Renderer,
+    announce: Announce,
+) -> Generator:
+    files = {name: adapter_file(source, directory, announce) for name, directory in adapters.items()}
+    decoder = LlamaCppDecoder(file, files, slots=wanted.slots or LLAMACPP_SLOTS)
+    return LocalGenerator(decoder, renderer, served, vocabulary_rows=decoder.rows)
 
 
 def _local(
@@ -86,7 +132,7 @@ def _local(
     packed = pack_for_good(model, routing, layout=layout)
     for name, part in parts.items():
         part.put_on(packed, name)
-    decoder = decoder_of(model, routing, layout, wanted.slots)
+    decoder = decoder_of(model, routing, layout, wanted.slots or SLOTS)
     return LocalGenerator(decoder, renderer, served, vocabulary_rows=rows)
 
 

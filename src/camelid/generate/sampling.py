@@ -29,7 +29,7 @@ class Chooser:
     def __init__(self, sampling: Sampling, prompt: np.ndarray, answer: int) -> None:
         self.sampling = sampling
         # Philox counts: two keys give unrelated streams, whatever else is drawn (Salmon et al. 2011)
-        self._random = np.random.Generator(np.random.Philox(key=[sampling.seed % 2**64, answer]))
+        self._random = np.random.Generator(np.random.Philox(key=np.array([sampling.seed % 2**64, answer], np.uint64)))
         self._seen = {int(i) for i in prompt} if sampling.repetition_penalty != 1 else None
         self._counts: dict[int, int] = {}
 

@@ -45,7 +45,7 @@ def adapter_parts(model: nn.Module, directory: Path) -> AdapterParts:
     """Take the adapter in `directory` apart; the base stays as it is. Raises UserError for one that cannot be."""
     config = PeftConfig.from_pretrained(str(directory))
     if config.is_prompt_learning:
-        raise UserError(f"adapters of the kind {str(config.peft_type)} cannot be answered with", where=str(directory))
+        raise UserError(f"adapters of the kind {config.peft_type!s} cannot be answered with", where=str(directory))
     if isinstance(config, LoraConfig):
         config._register_custom_module({nn.Linear: FusedLoraLinear})
     wrapped = load_adapter(model, directory, trainable=False, config=config)

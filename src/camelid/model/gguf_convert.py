@@ -176,7 +176,7 @@ def write_weights(file: GGUFFile, layout: Layout, path: Path) -> None:
         rule, offset = place
         with path.open("r+b") as part:
             part.seek(base + offset)
-            for piece in _values(file, rule):
+            for piece in values_of(file, rule):
                 part.write(np.ascontiguousarray(piece, "<f4").data)
 
     # The largest first, so that no thread is left alone with it at the end.
@@ -185,7 +185,7 @@ def write_weights(file: GGUFFile, layout: Layout, path: Path) -> None:
             pass  # an error in a thread is raised here
 
 
-def _values(file: GGUFFile, rule: Rule) -> Iterator[np.ndarray]:
+def values_of(file: GGUFFile, rule: Rule) -> Iterator[np.ndarray]:
     """The float32 values of a rule's target, in order, in pieces."""
     if not rule.heads:
         for piece in file.pieces(rule.source):

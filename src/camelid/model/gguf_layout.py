@@ -8,14 +8,15 @@ weights stored with one added (Gemma). Every tensor of the file must be claimed 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from camelid.errors import UserError
-from camelid.model.gguf import GGUFFile
+from camelid.model.gguf import TensorInfo, Value
 
 MAX_LAYERS = 1024
 LLAMA3_ROPE = (1.0, 4.0, 8192)  # low_freq_factor, high_freq_factor, original context: all of Llama 3.1 to 3.3
@@ -41,10 +42,25 @@ class Layout:
     unused: set[str] = field(default_factory=set)
 
 
+class Described(Protocol):
+    """What a layout is read from: an open GGUF file, or the plan of one that is yet to be written."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Value]: ...
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
+
+    def values(self, name: str) -> np.ndarray: ...
+
+
 class _Metadata:
     """The keys of one family (`llama.block_count` ...), typed and checked."""
 
-    def __init__(self, file: GGUFFile, family: str) -> None:
+    def __init__(self, file: Described, family: str) -> None:
         self.file, self.family = file, family
 
     def fault(self, what: str, mend: str = "download the model again or use another conversion of it") -> UserError:
@@ -80,8 +96,15 @@ def _shown(value: object) -> str:
     return "missing" if value is None else repr(value)[:60]
 
 
-def read_layout(file: GGUFFile) -> Layout:
-    """The layout of an open GGUF file. Raises `UserError` for a family not supported or metadata not sound."""
+def read_layout(file: Described) -> Layout:
+    """The layout of a GGUF file. Raises `UserError` for a family not supported or metadata not sound."""
+    layout = layout_of(file)
+    _check(file, layout)
+    return layout
+
+
+def layout_of(file: Described) -> Layout:
+    """The same from metadata alone, before it is known whether the file's tensors are as it says."""
     family = file.metadata.get("general.architecture")
     parts = file.metadata.get("split.count", 1)
     if isinstance(parts, int) and parts > 1:
@@ -94,12 +117,10 @@ def read_layout(file: GGUFFile) -> Layout:
             where=str(file.path),
             mend=f"supported are {', '.join(sorted(FAMILIES))}; or give the model's Hugging Face directory",
         )
-    layout = FAMILIES[family](file, _Metadata(file, family))
-    _check(file, layout)
-    return layout
+    return FAMILIES[family](file, _Metadata(file, family))
 
 
-def _check(file: GGUFFile, layout: Layout) -> None:
+def _check(file: Described, layout: Layout) -> None:
     """Every tensor claimed, every rule met, every shape as the config says."""
     claimed = {rule.source for rule in layout.rules} | layout.unused
     unknown = [name for name in file.tensors if name not in claimed]
@@ -137,7 +158,7 @@ class _Shape:
     tied: bool
 
 
-def _shape(file: GGUFFile, data: _Metadata, *, head_size: int | None = None) -> _Shape:
+def _shape(file: Described, data: _Metadata, *, head_size: int | None = None) -> _Shape:
     hidden, heads = data.integer("embedding_length"), data.integer("attention.head_count")
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
@@ -276,7 +297,7 @@ _PRE_NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layern
 # -- the families ---------------------------------------------------------------------------------------------------
 
 
-def _llama(file: GGUFFile, data: _Metadata) -> Layout:
+def _llama(file: Described, data: _Metadata) -> Layout:
     """Llama 1 to 3, Mistral, SmolLM, TinyLlama, Yi ...: all that `LlamaForCausalLM` computes."""
     data.refuse("expert_count", "a mixture of experts")
     shape = _shape(file, data)
@@ -296,7 +317,7 @@ def _llama(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, rules, unused)
 
 
-def _llama3_rope(file: GGUFFile, data: _Metadata, head_size: int, theta: float) -> dict[str, Any]:
+def _llama3_rope(file: Described, data: _Metadata, head_size: int, theta: float) -> dict[str, Any]:
     """llama.cpp stores a divisor per frequency; Hugging Face the rule (Llama 3.1) that makes them. Checked equal."""
     stored = file.values("rope_freqs.weight").reshape(-1).astype(np.float64)
     low, high, original = LLAMA3_ROPE
@@ -315,7 +336,7 @@ def _llama3_rope(file: GGUFFile, data: _Metadata, head_size: int, theta: float) 
     raise data.fault("its rotary frequency factors follow no known rule", mend="give the Hugging Face directory")
 
 
-def _qwen2(file: GGUFFile, data: _Metadata) -> Layout:
+def _qwen2(file: Described, data: _Metadata) -> Layout:
     """Qwen 1.5, 2 and 2.5: biases on q, k and v."""
     shape = _shape(file, data)
     if shape.head_size * shape.heads != shape.hidden:
@@ -324,7 +345,7 @@ def _qwen2(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, _block_rules(shape, _PRE_NORMS) + _bias_rules(shape, rotary=False, output=False))
 
 
-def _qwen3(file: GGUFFile, data: _Metadata) -> Layout:
+def _qwen3(file: Described, data: _Metadata) -> Layout:
     """Qwen 3: norms on the heads of q and k, no biases."""
     shape = _shape(file, data, head_size=128)
     config = _config(data, shape, "qwen3", "Qwen3ForCausalLM")
@@ -340,7 +361,7 @@ _GEMMA_NORMS = {
 }
 
 
-def _gemma3(file: GGUFFile, data: _Metadata) -> Layout:
+def _gemma3(file: Described, data: _Metadata) -> Layout:
     """Gemma 3, text: five layers that see a window, then one that sees all; norm weights are stored plus one."""
     shape = _shape(file, data, head_size=256)
     config = _config(data, shape, "gemma3_text", "Gemma3ForCausalLM")
@@ -364,7 +385,7 @@ def _gemma3(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, rules)
 
 
-def _gemma(file: GGUFFile, data: _Metadata) -> Layout:
+def _gemma(file: Described, data: _Metadata) -> Layout:
     """Gemma 1."""
     shape = _shape(file, data, head_size=256)
     config = _config(data, shape, "gemma", "GemmaForCausalLM")
@@ -372,7 +393,7 @@ def _gemma(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, _block_rules(shape, _PRE_NORMS, offset=-1.0))
 
 
-def _gemma2(file: GGUFFile, data: _Metadata) -> Layout:
+def _gemma2(file: Described, data: _Metadata) -> Layout:
     """Gemma 2: every other layer sees a window; attention scores and logits are capped."""
     shape = _shape(file, data, head_size=256)
     config = _config(data, shape, "gemma2", "Gemma2ForCausalLM")
@@ -388,7 +409,7 @@ def _gemma2(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, _block_rules(shape, _GEMMA_NORMS, offset=-1.0))
 
 
-def _glm4(file: GGUFFile, data: _Metadata) -> Layout:
+def _glm4(file: Described, data: _Metadata) -> Layout:
     """GLM-4-0414: gate and up in one matrix, half of each head rotated, norms after attention and MLP too."""
     shape = _shape(file, data)
     config = _config(data, shape, "glm4", "Glm4ForCausalLM")
@@ -407,7 +428,7 @@ def _glm4(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, rules)
 
 
-def _phi3(file: GGUFFile, data: _Metadata) -> Layout:
+def _phi3(file: Described, data: _Metadata) -> Layout:
     """Phi-3 and Phi-4 with the plain context: q, k, v in one matrix, gate and up in one."""
     if any(name.startswith("rope_factors") for name in file.tensors):
         raise data.fault("phi3 with long-context factors cannot be read", mend="give the Hugging Face directory")
@@ -424,7 +445,7 @@ def _phi3(file: GGUFFile, data: _Metadata) -> Layout:
     return Layout(config, _block_rules(shape, _PRE_NORMS, fused_qkv=True, fused_gate=True))
 
 
-FAMILIES: dict[str, Callable[[GGUFFile, _Metadata], Layout]] = {
+FAMILIES: dict[str, Callable[[Described, _Metadata], Layout]] = {
     "llama": _llama,
     "qwen2": _qwen2,
     "qwen3": _qwen3,

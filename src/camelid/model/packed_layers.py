@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from camelid.model.fused import LayerKind, kind_of, rms_norm
@@ -110,6 +111,9 @@ def pack_for_good(model: nn.Module, routing: Routing, *, layout: str, adapter: s
     places: dict[str, tuple[PackedLinear, int]] = {}
     for name in _targets(model, layout):
         _replace(model, name, routing, adapter, places)
+    for parameter in model.parameters():
+        # weights are read by mapping their file, and one that is still a part of it keeps the whole in memory
+        parameter.data = parameter.data.clone()
     return PackedModel(model, places)
 
 
@@ -128,14 +132,17 @@ def packed(model: nn.Module, routing: Routing, *, layout: str, adapter: str = ""
 
 
 def _targets(model: nn.Module, layout: str) -> list[str]:
-    """Names of the layers to replace, the head not among them."""
+    """Names of the layers to replace: not the head, and nothing inside an adapter that is more than a projection."""
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     found: list[str] = []
+    left: list[str] = []
     for name, module in model.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in found)
+        inside = any(name.startswith(f"{outer}.") for outer in (*found, *left))
         known = plain_projection(module) is not None or (layout == "tree" and _known(module) is not None)
         if known and not inside and module is not head:
             found.append(name)
+        elif isinstance(module, BaseTunerLayer):
+            left.append(name)
     return found
 
 

@@ -98,6 +98,12 @@ def converted_preset(name: str) -> Path | None:
     return directory if (whole(directory) if preset.files else (directory / "config.json").is_file()) else None
 
 
+def preset_gguf(name: str) -> Path | None:
+    """The installed GGUF file of a preset, None where it is in parts or has none. Raises UserError if not installed."""
+    preset = PRESETS[name]
+    return _installed(preset, *preset.files[0]) if len(preset.files) == 1 else None
+
+
 def _assets() -> Path:
     return Path(__file__).resolve().parent.parent / "assets"
 

@@ -6,8 +6,6 @@ transformers, vLLM and TGI. What was written is compared with what is in memory,
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +20,10 @@ from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
 from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.model.load import tokenizer_directory
+from camelid.model.tokenizer_files import write_tokenizer
 from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
 _PROBE = "The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸跳过懒狗。"
 _RELOAD_LIMIT = 4 * 2**30  # bytes; a larger model is compared tensor by tensor only, not loaded twice
 
@@ -66,21 +64,7 @@ def _write(setup: Setup, directory: Path) -> None:
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         logging.enable_progress_bar()
         lm.set_attn_implementation(attention)  # type: ignore[operator]
-    tokenizer = tokenizer_directory(setup.source)
-    for name in _TOKENIZER_FILES:
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, directory / name)
-    template = setup.data.renderer.template
-    _write_template(directory, template.source)
-
-
-def _write_template(directory: Path, source: str) -> None:
-    """The chat template in both places where servers look: its own file, and tokenizer_config.json."""
-    (directory / "chat_template.jinja").write_text(source, encoding="utf-8")
-    path = directory / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    config["chat_template"] = source
-    path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")
+    write_tokenizer(tokenizer_directory(setup.source), directory, setup.data.renderer.template.source)
 
 
 def _base_name(setup: Setup) -> str:
