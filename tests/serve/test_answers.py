@@ -269,7 +269,7 @@ def test_probes_that_come_together_share_one_token() -> None:
 
 
 def test_running_answers_end_well_when_the_server_drains_and_new_ones_hear_503() -> None:
-    generator = Scripted(script=lambda request: words(*"finish", wait=0.1))
+    generator = Scripted(script=lambda request: words(*"finished", wait=0.15))
     with serving(generator, drain=5.0) as served, served.client() as client, served.client() as second:
         told: list[Any] = []
         thread = threading.Thread(target=lambda: told.append(client.post(CHAT, json=chat(stream=True)).text))
@@ -277,6 +277,7 @@ def test_running_answers_end_well_when_the_server_drains_and_new_ones_hear_503()
         wait_for(lambda: generator.active)
         served.loop.call_soon_threadsafe(served.server.end)
         wait_for(lambda: served.service.admission.draining)
+        time.sleep(0.4)  # the door stays open all the while
         response = second.post(CHAT, json=chat())
         assert (response.status_code, in_shape(response)["code"]) == (503, "shutting_down")
         assert int(response.headers["retry-after"]) >= 1
@@ -318,3 +319,49 @@ def test_metrics_count_what_was_done() -> None:
     assert lines["camelid_completion_tokens_total"] == "4.0"
     assert lines["camelid_places_taken"] == "0.0"
     assert "xxxx" not in text
+
+
+# -- work that cannot be broken off ----------------------------------------------------------------------------------
+
+
+def test_a_schema_that_takes_long_to_read_holds_nobody_up_and_its_answer_is_cancelled() -> None:
+    generator = Scripted(script=lambda request: LONG)
+    submit = generator.submit
+
+    def slow(request: Request, sink: Any) -> Any:
+        if request.sampling.schema is not None:
+            time.sleep(0.8)
+        return submit(request, sink)
+
+    generator.submit = slow  # type: ignore[method-assign]
+    with serving(generator, render=0.2) as served, served.client() as client, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.post, CHAT, json=chat(response_format={"type": "json_object"}))
+        wait_for(lambda: served.taken == 1)
+        with served.client() as other:
+            began = time.monotonic()
+            assert other.get("/v1/models").status_code == 200
+            assert time.monotonic() - began < 0.3, "the loop stood still"
+        response = running.result()
+        assert (response.status_code, in_shape(response)["code"]) == (503, "timeout")
+        wait_for(lambda: generator.heard)
+        wait_for(lambda: not generator.active and served.taken == 0, 1.0)
+
+
+def test_an_embedding_keeps_its_place_until_it_is_made() -> None:
+    generator = Scripted()
+    embed = generator.embed
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.5)
+        return embed(*arguments)
+
+    generator.embed = slow  # type: ignore[method-assign]
+    with serving(generator) as served:
+        body = json.dumps({"input": "a"}).encode()
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            head = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+            connection.sendall(request_bytes("/v1/embeddings", body, *head))
+            wait_for(lambda: served.taken == 1)
+        time.sleep(0.2)
+        assert served.taken == 1, "it is still being made"
+        wait_for(lambda: served.taken == 0, 1.0)

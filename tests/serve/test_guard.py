@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -306,8 +309,18 @@ def test_a_websocket_is_refused(served: Served) -> None:
 
 def test_a_connection_that_says_nothing_is_closed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camelid.serve.server._HEADERS", 0.3)
-    for data in (b"", b"GET / HTTP/1.1\r\nHo"):
-        assert served.raw(data, wait=2) == b""
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for parts in ((b"",), (b"GET / HTTP/1.1\r\nHo",), (whole, b"GET / HTTP/1.1\r\nHo")):
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            connection.settimeout(5)
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.1)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+        assert time.monotonic() - began < 2, "it was kept open"
     wait_for(lambda: not served.server.server_state.connections, 2)
 
 

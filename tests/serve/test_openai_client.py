@@ -318,7 +318,9 @@ def test_context_overflow_names_both_counts(client: OpenAI, model: str, served: 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"temperature": 3}, "temperature"),
-    ({"temperature": "hot"}, "temperature"),
+    ({"temperature": "0.5"}, "temperature"),
+    ({"max_tokens": "5"}, "max_tokens"),
+    ({"stream": "true"}, "stream"),
     ({"top_p": 0}, "top_p"),
     ({"n": 0}, "n"),
     ({"n": 1000}, "n"),

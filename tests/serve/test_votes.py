@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,18 @@ def test_votes_from_many_at_once_are_whole_lines(tmp_path: Path) -> None:
     assert other.wait(30) == 0
     records, ledger = read(path)
     assert (len(records), ledger.rejected) == (50, 0)
+
+
+def test_a_vote_waits_while_another_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    with path.open("ab") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        kept = pool.submit(VotesFile(path).keep, Vote.model_validate(vote()))
+        time.sleep(0.2)
+        assert path.stat().st_size == 0
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert kept.result(5) == path
+    assert path.stat().st_size > 0
 
 
 def test_a_torn_line_stays_and_spoils_no_other(tmp_path: Path) -> None:

@@ -147,9 +147,10 @@ class Server(uvicorn.Server):
         self.signal: int | None = None
         self.cut = False
 
-    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, and from here on signals are heard."""
         self._loop = asyncio.get_running_loop()
-        await super()._serve(sockets)
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """uvicorn's handler of signals, in the main thread between two steps of anything."""
