@@ -116,6 +116,13 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(help="longest answer, in tokens", min=1)] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy", min=0)] = 0.0,
     top_p: Annotated[float, typer.Option(help="nucleus sampling", min=0, max=1)] = 1.0,
+    top_k: Annotated[int, typer.Option(help="only the so many likeliest tokens; 0 is all", min=0)] = 0,
+    min_p: Annotated[
+        float, typer.Option(help="only tokens of this share of the likeliest's probability", min=0, max=1)
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="above 1 tokens that came already are less likely", min=0.01)
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="seed for sampling")] = 0,
     engine: Annotated[EngineName, typer.Option(help="what computes: auto takes llama.cpp for GGUF files")] = "auto",
     accept_license: License = None,
@@ -127,7 +134,15 @@ def chat(
     from camelid.cli.chat import chat as run
     from camelid.generate.base import Sampling
 
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    sampling = Sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
     options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license, engine)
     _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
 

@@ -116,11 +116,9 @@ class Renderer:
 
         Raises UserError for text that gives no ids.
         """
-        pieces = [
-            Piece(t, kind, False, 0)
-            for t, kind in ((self.vocabulary.leading_bos, "template"), (text.text, "content"))
-            if t
-        ]
+        bos = self.vocabulary.leading_bos
+        pieces = [Piece(bos, "template", False, 0)] if bos else []
+        pieces += [Piece(text.text, "content", False, 0)] if text.text else []
         try:
             ids = self._encoder.encode(pieces).ids if pieces else np.zeros(0, np.int32)
         except RowFault as fault:

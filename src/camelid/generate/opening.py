@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from camelid.generate.base import Generator
 from camelid.generate.gguf_files import adapter_file, gguf_of
 from camelid.generate.llamacpp import LlamaCppDecoder
 from camelid.generate.local import SLOTS, LocalGenerator, decoder_of, rows_of
+from camelid.generate.remote import RemoteGenerator
 from camelid.model.adapter_parts import adapter_parts
 from camelid.model.layout import choose_layout
 from camelid.model.llama_runtime import llama_cpp_installed
@@ -37,7 +39,7 @@ class Opened:
 
     generator: Generator
     kinds: dict[str, Literal["base", "adapter"]]
-    engine: Literal["local", "llamacpp"]
+    engine: Literal["local", "llamacpp", "remote"]
     template: str
 
 
@@ -55,7 +57,12 @@ class Wanted:
 
 
 def open_generator(wanted: Wanted, announce: Announce) -> Opened:
-    """Load what is wanted; every step that takes time is announced. Raises UserError."""
+    """Load what is wanted; every step that takes time is announced. Raises UserError.
+
+    A model that begins with http:// or https:// is an endpoint's, `URL#NAME`; its key is OPENAI_API_KEY.
+    """
+    if wanted.model.startswith(("http://", "https://")):
+        return _remote(wanted)
     source = resolve(wanted.model, accept_license=wanted.accept_license, announce=announce)
     adapters = _adapters(wanted, source, announce)
     vocabulary = _vocabulary(source, adapters, announce)
@@ -74,6 +81,16 @@ def open_generator(wanted: Wanted, announce: Announce) -> Opened:
         return Opened(generator, kinds, "llamacpp", template.name)
     generator = _local(wanted, source, adapters, served, renderer, announce)
     return Opened(generator, kinds, "local", template.name)
+
+
+def _remote(wanted: Wanted) -> Opened:
+    url, _, name = wanted.model.partition("#")
+    if not name:
+        raise UserError("which of the endpoint's models?", where=wanted.model, mend=f"write {url}#NAME")
+    if wanted.adapters or wanted.engine != "auto":
+        raise UserError("an endpoint brings its own engine and adapters", where=wanted.model)
+    generator = RemoteGenerator(url, name, os.environ.get("OPENAI_API_KEY"), slots=wanted.slots or 8)
+    return Opened(generator, {name: "base"}, "remote", "the endpoint's own")
 
 
 def _file_for_llamacpp(wanted: Wanted, source: Source, announce: Announce) -> Path | None:

@@ -287,7 +287,7 @@ def kind_of(layer: nn.Module) -> LayerKind | None:
     kind = layer._kind if isinstance(layer, FusedDecoderLayer) else _LAYERS.get(type(layer))  # type: ignore[call-overload]
     if kind is None:
         return None
-    mlp = layer.mlp
+    mlp: Any = layer.mlp
     plain = isinstance(mlp, FusedGatedMlp) or (type(mlp) in _GATES and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation))
     return kind if plain else None
 
