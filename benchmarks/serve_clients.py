@@ -95,7 +95,7 @@ async def churn(port: int, clients: int, seconds: float, tally: Tally) -> None:
     end = time.monotonic() + seconds
 
     async def one_after_another() -> None:
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0.3:  # later ones would only be a storm of connections at the end
             patience = random.uniform(0, 2) if random.random() < 0.5 else None
             await client(port, min(left, patience) if patience is not None else left, tally)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
@@ -11,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from serving import Scripted, Served, chat, error_of, in_shape, request_bytes, serving, wait_for, words
+from serving import KEY, Scripted, Served, chat, error_of, in_shape, request_bytes, serving, wait_for, words
 
 from camelid.data.records import Conversation
 from camelid.errors import UserError
 from camelid.generate.base import Piece, Request, TokenScore
+from camelid.serve.service import Service
+from camelid.serve.settings import Settings
 
 CHAT = "/v1/chat/completions"
 
@@ -84,6 +87,28 @@ def test_a_client_that_goes_away_while_its_prompt_is_rendered_frees_its_place() 
             wait_for(lambda: generator.prepared)
         wait_for(lambda: served.taken == 0, 0.3)
         assert not generator.heard
+
+
+def test_a_client_that_goes_away_at_the_very_moment_when_its_prompt_is_rendered_is_heard() -> None:
+    """asyncio.wait_for loses such a cancellation before Python 3.12: answers ran on for nobody."""
+    service = Service(Scripted(), Settings(KEY))
+
+    async def cancelled_after(hops: int) -> tuple[bool, bool]:
+        go = threading.Event()
+        task = asyncio.create_task(service._in_time(go.wait))
+        await asyncio.sleep(0.02)
+        go.set()
+        time.sleep(0.02)  # the loop stands still, and finds the work done when it goes on
+        for _ in range(hops):
+            await asyncio.sleep(0)
+        wanted = task.cancel()
+        await asyncio.wait({task})
+        return wanted, task.cancelled()
+
+    for hops in range(6):
+        wanted, cancelled = asyncio.run(cancelled_after(hops))
+        assert wanted == cancelled, hops
+    service.close()
 
 
 def test_a_client_that_does_not_read_is_dropped_and_its_slot_freed() -> None:

@@ -89,7 +89,8 @@ class Answering:
             return self._generator.submit(request, sink)
         made = self._threads.submit(self._generator.submit, request, sink)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(made), self._limit)
+            async with asyncio.timeout(self._limit):
+                return await asyncio.wrap_future(made)
         except BaseException:
             made.add_done_callback(_cancel)  # nobody waits for its ticket any more
             raise

@@ -69,9 +69,10 @@ class Service:
         return source if self._style == "template" else told_in_text(source, self._style)
 
     async def _in_time(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
+        # not wait_for, which before Python 3.12 forgets a cancellation that comes as the work is done (bpo-37658)
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._rendering, function), self.settings.render)
+            async with asyncio.timeout(self.settings.render):
+                return await asyncio.get_running_loop().run_in_executor(self._rendering, function)
         except TimeoutError:
             what = f"rendering the prompt took longer than {self.settings.render:g} s"
             raise ApiFault(503, what, code="timeout", headers={"retry-after": "5"}) from None
