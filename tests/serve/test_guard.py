@@ -76,7 +76,7 @@ def routes_of(app: FastAPI) -> list[tuple[str, str]]:
     for route in app.routes:
         assert isinstance(route, Route), route
         path = route.path.replace("{name:path}", "scripted").replace("{name}", "index.html")
-        found += [(method, path) for method in route.methods or ()]
+        found += [(method, path) for method in sorted(route.methods or ())]
     return found
 
 
