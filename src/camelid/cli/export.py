@@ -6,14 +6,17 @@ directory that is there has passed.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 from peft import PeftModel
 
 from camelid.cli.console import print_json, say
@@ -67,6 +70,7 @@ class Job:
     renderer: Renderer
     encoder: Encoder
     kind: str
+    target: Path
     manifest: dict[str, Any] | None  # of the run that the model comes from
     checks: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -89,7 +93,7 @@ def export(options: ExportOptions, *, as_json: bool) -> int:
     """Export, compare, and say where it is; the exit code."""
     kind = _kind(options)
     target = _target(options, kind)
-    job = prepare(options, kind)
+    job = prepare(options, kind, target)
     write: Callable[[Job, Path], str]
     if options.format == "hf":
         from camelid.cli.export_hf import write_and_check as write
@@ -97,7 +101,7 @@ def export(options: ExportOptions, *, as_json: bool) -> int:
         from camelid.cli.export_gguf import write_and_check as write
     with _written(target) as stage:
         use = write(job, stage)
-        _finish(job, stage, target, use)
+        _finish(job, stage, use)
     size = sum(path.stat().st_size for path in target.iterdir())
     say(f"{target}: {size / 1e6:,.1f} MB, {len(job.checks)} comparisons passed")
     if as_json:
@@ -139,7 +143,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name.removesuffix(".gguf")).strip("-.") or "model"
 
 
-def prepare(options: ExportOptions, kind: str) -> Job:
+def prepare(options: ExportOptions, kind: str, target: Path) -> Job:
     """Load the model in float32 and merge its adapter, proving that nothing else changed."""
     loaded = load_model(
         options.model,
@@ -168,7 +172,7 @@ def prepare(options: ExportOptions, kind: str) -> Job:
     )
     encoder = Encoder(loaded.vocabulary, template.literals)
     lm = model.get_base_model() if peft is not None else model
-    job = Job(options, loaded, lm, peft, about, renderer, encoder, kind, manifest)
+    job = Job(options, loaded, lm, peft, about, renderer, encoder, kind, target, manifest)
     if peft is not None:
         _check_merging(job, peft)
         if not options.lora_only:
@@ -203,13 +207,23 @@ def _written(target: Path) -> Iterator[Path]:
     """A directory that becomes `target` when all is well; a full disk is one clear line."""
     try:
         make_directory(target.parent)
+        _sweep(target)
         with staged_directory(target) as stage:
             yield stage
     except OSError as error:
         raise not_saved(error, target, kept="nothing was kept") from error
 
 
-def _finish(job: Job, stage: Path, target: Path, use: str) -> None:
+def _sweep(target: Path) -> None:
+    """Remove what an export to the same place left when it was killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        process = left.name.rpartition("-")[2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            say(f"removing {left}, left behind by an export that was killed")
+            shutil.rmtree(left)
+
+
+def _finish(job: Job, stage: Path, use: str) -> None:
     """The card for people and the note for programs."""
     options = job.options
     form = (
@@ -219,7 +233,7 @@ def _finish(job: Job, stage: Path, target: Path, use: str) -> None:
     )
     files = sorted(path.name for path in stage.iterdir())
     facts = Facts(
-        name=target.name,
+        name=job.target.name,
         base=job.about.base,
         license=job.about.license,
         form=f"{form}, {job.kind}",

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from camelid.cli.console import say
 from camelid.cli.export import Job, prompts_of, strings_of
-from camelid.cli.export_prompts import check_prompts, perplexity_texts
+from camelid.cli.export_prompts import asked, check_prompts, perplexity_texts
 from camelid.data.templates.shape import plain_messages
 from camelid.evaluate.perplexity import TextScore, perplexity
+from camelid.generate.base import Sampling
+from camelid.generate.local import LocalGenerator
 from camelid.model.export import (
     GGUFPlan,
     estimated_bytes,
@@ -47,6 +49,7 @@ QUANTISED_BOUND = 0.3
 # Largest rise of perplexity by storing the weights so.
 RISE_BOUNDS = {"q8_0": 0.02, "q6_k": 0.05, "q5_k_m": 0.10, "q5_k_s": 0.10, "q5_1": 0.10, "q5_0": 0.10}
 OTHER_RISE = 1.0
+MOST_LOST = {"q8_0": 0.1, "q6_k": 0.15}  # of the right answers
 
 
 def write_and_check(job: Job, stage: Path) -> str:
@@ -72,10 +75,9 @@ def _model(job: Job, stage: Path, planned: GGUFPlan) -> str:
         with LlamaRunner(path, context=CONTEXT) as runner:
             job.check(_tokens(job, runner, planned), _template(job, runner))
             quantised = job.kind not in LOGIT_BOUNDS
-            rise = _perplexity_rise(job, runner) if quantised else None
+            if quantised:
+                job.check(_perplexity_rise(job, runner), *_right_answers(job, runner))
             _compare_answers(job, runner, path)
-            if rise is not None:
-                job.check(rise)
     return f"ollama create {job.about.name} -f Modelfile"
 
 
@@ -185,6 +187,24 @@ def _answers(job: Job, runner: LlamaRunner, ours: Logits, bound: float, what: st
     if prompts:
         answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         job.check(*judge_answers(read_answers(prompts, answers, ours), bound, what, "ours in float32"))
+
+
+def _right_answers(job: Job, runner: LlamaRunner) -> list[Comparison]:
+    """How many prompts are answered rightly, by the model as it was and by the quantised one in llama.cpp."""
+    questions = asked(job.options.prompts)
+    if not questions:
+        return []
+    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    ours = LocalGenerator(job.lm, job.renderer, layout="separate")
+    before = [c.text for c in ours.generate([one.conversation for one in questions], sampling)]
+    prompts = [job.renderer.prompt(one.conversation).tolist() for one in questions]
+    answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids).ids for prompt in prompts]
+    after = [job.about.vocabulary.decode(ids) for ids in answers]
+    right = [sum(one.right(text) for one, text in zip(questions, texts, strict=True)) for texts in (before, after)]
+    least = MOST_LOST.get(job.kind, 1.0)
+    detail = f"{right[0]} of {len(questions)} prompts were answered rightly, {right[1]} are now"
+    figures = {"before": right[0], "after": right[1], "asked": len(questions)}
+    return [Comparison("right answers", right[0] - right[1] <= least * right[0], detail, figures)]
 
 
 def _perplexity_rise(job: Job, runner: LlamaRunner) -> Comparison:

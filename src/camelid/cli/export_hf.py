@@ -40,7 +40,7 @@ def write_and_check(job: Job, stage: Path) -> str:
         answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         report = read_answers(prompts, answers, model_logits(job.lm))
         job.check(*judge_answers(report, BOUND, "transformers", f"the merged model in {job.kind}"))
-    return f'camelid chat {stage.name.split(".partial")[0].lstrip(".")} --prompt "你好"'
+    return f'camelid chat {job.target} --prompt "你好"'
 
 
 def _weights(job: Job, runner: TransformersRunner) -> Comparison:

@@ -180,10 +180,13 @@ class TransformersRunner:
 
     def __init__(self, directory: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
-        self.model.eval()
+        logging.disable_progress_bar()
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
+        logging.enable_progress_bar()
+        self.model = model.eval()
         self._logits = model_logits(self.model)
 
     def tokens(self, text: str) -> list[int]:
