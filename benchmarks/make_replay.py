@@ -57,9 +57,7 @@ def write(file: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     loaded = load_model(BASE, dtype="float32")
     vocabulary = loaded.vocabulary
-    generator = LiveGenerator(
-        loaded.model, Renderer(vocabulary, template_for("auto", vocabulary), 1024, "all", "drop")
-    )
+    generator = LiveGenerator(loaded.model, Renderer(vocabulary, template_for("auto", vocabulary), 1024, "all", "drop"))
 
     def answer(asked: Any, limit: int) -> list[str]:
         return [completion.text for completion in generator.generate(asked, Sampling(max_new_tokens=limit))]

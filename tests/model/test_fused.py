@@ -100,10 +100,16 @@ def test_fused_layer_with_lora_equals_transformers_and_peft(
     close = 1e-5 if dtype == torch.float32 else 0.05
     assert abs(loss - wanted) <= close * abs(wanted)
     assert (base - wanted_base).norm() <= close * wanted_base.norm()
+    # bfloat16 rounds on both sides, and each CPU in its own way: what counts is the distance to float32's gradients
+    exact = wanted_gradients
+    if dtype != torch.float32:
+        exact = _loss_and_gradients(_adapted(architecture, LORA[lora], torch.float32, fused=False))[1]
     for name, gradient in gradients.items():
         assert gradient.dtype == torch.float32
-        wish = wanted_gradients[name]
-        assert (gradient - wish).norm() <= (1e-4 if dtype == torch.float32 else 0.15) * wish.norm(), name
+        theirs = (wanted_gradients[name] - exact[name]).norm()
+        assert (gradient - exact[name]).norm() <= 1.5 * theirs + (1e-4 if dtype == torch.float32 else 0.03) * exact[
+            name
+        ].norm(), name
 
 
 @pytest.mark.parametrize("case", ["dora", "dropout", "hook", "trained norm", "separate", "autocast"])

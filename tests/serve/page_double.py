@@ -6,7 +6,7 @@
         server.votes
 
 Which answer comes is told by a word in the last message: `slow`, `busy`, `full`, `broken`, `empty`, `payload 17`, or a
-name of `page_answers.json`. Everything else is answered in a sentence that names the model.
+key of `answers.json` (there a pair of texts is the tuned model's answer and the base's). Everything else is answered in a sentence that names the model.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Double:
         self.hung_up = threading.Event()  # a client left before its answer was complete
         self.refuse_votes = False
         self.times_busy = 0
-        self.answers: dict[str, str] = json.loads((CASES / "answers.json").read_text("utf-8"))
+        self.answers: dict[str, str | list[str]] = json.loads((CASES / "answers.json").read_text("utf-8"))
         self.payloads: list[str] = json.loads((CASES / "payloads.json").read_text("utf-8"))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
@@ -84,7 +84,7 @@ class Double:
             return self.payloads[int(found[1])]
         for name, text in self.answers.items():
             if name in said:
-                return text
+                return text if isinstance(text, str) else text[ask["model"].endswith("base")]
         return f"{ask['model']} heard: {said}"
 
 

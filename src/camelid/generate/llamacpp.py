@@ -42,7 +42,7 @@ class _Slot:
 class LlamaCppDecoder(Decoder):
     """A GGUF file in llama.cpp. adapters: name -> GGUF adapter file.
 
-    cells: tokens that all answers together can hold; the room is set aside at once. precise: keys and values in float32
+    cells: tokens that all answers together can hold; the room is set aside at once. precise: attention in float32
     and not in llama.cpp's usual float16. Raises UserError for a file that llama.cpp refuses.
     """
 
@@ -169,6 +169,7 @@ class LlamaCppDecoder(Decoder):
         parameters.n_threads = parameters.n_threads_batch = cores()
         if precise:
             parameters.type_k = parameters.type_v = F32
+            parameters.flash_attn_type = self._llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds queries to float16
         parameters.kv_unified = True
         parameters.swa_full = True  # a window's older keys may be shared with the next prompt
         parameters.no_perf = True

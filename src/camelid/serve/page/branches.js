@@ -69,11 +69,11 @@ function layOut(conversation) {
   let column = 0;
   const leaf = new Map();
   for (const [id] of order) if (!conversation.nodes[id].children.length) leaf.set(id, column++);
-  for (const [id, y] of order.reverse()) {
+  for (const [id, y] of [...order].reverse()) {
     const below = conversation.nodes[id].children.map((child) => places.get(child).x);
     places.set(id, { x: below.length ? (below[0] + below.at(-1)) / 2 : leaf.get(id), y });
   }
-  return places;
+  return new Map(order.map(([id]) => [id, places.get(id)])); // top first, as Tab goes through them
 }
 
 const centre = ({ x, y }) => [x * COLUMN + EDGE, y * ROW + EDGE];

@@ -16,7 +16,7 @@ export function askKey(done) {
       return fault.status === 401 ? "keyWrong" : "faultNetwork";
     }
   };
-  askLine({ name: "keyTitle", help: "keyHelp", label: "keyLabel", button: "keyEnter", type: "password", fixed: true, done: attempt });
+  askLine({ name: "keyTitle", help: "keyHelp", label: "keyLabel", button: "keyEnter", secret: true, fixed: true, done: attempt });
 }
 
 /** Offer a conversation, its branches, or everything as JSON Lines. */

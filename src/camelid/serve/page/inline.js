@@ -241,6 +241,7 @@ class Writer {
       const used = Math.min(2, length, frame.length);
       const node = document.createElement(char === "~" ? "del" : used === 2 ? "strong" : "em");
       node.append(...frame.nodes);
+      if (node.localName === "em" && CJK.test(node.textContent)) node.className = "dotted"; // there are no Chinese italics
       frame.length -= used;
       length -= used;
       frame.nodes = [node];

@@ -31,12 +31,13 @@ export class MarkdownView {
     if (!source.startsWith(this.source.slice(0, this.settled))) this.reset();
     this.source = source;
     const lines = splitLines(source.slice(this.settled));
-    const blocks = parseBlocks(lines);
     while (this.root.childNodes.length > this.blocks) this.root.lastChild.remove();
-    this.root.append(...blocks.map(renderBlock));
-    if (blocks.length > 1) {
-      this.settled += lengthOf(source.slice(this.settled), blocks.at(-1).line);
-      this.blocks += blocks.length - 1;
+    this.root.append(...parseBlocks(lines).map(renderBlock));
+    // Half a line may look like another block than the whole one ("#" of "#1"): only whole lines settle anything.
+    const whole = parseBlocks(lines.slice(0, -1));
+    if (whole.length > 1) {
+      this.settled += lengthOf(source.slice(this.settled), whole.at(-1).line);
+      this.blocks += whole.length - 1;
     }
   }
 }

@@ -105,7 +105,13 @@ class Parser {
 
   /** A group in braces, or the one atom that stands there. */
   argument() {
-    if (this.peek()?.kind === "open") return one(this.group());
+    const token = this.peek();
+    if (token?.kind === "open") return one(this.group());
+    if (token?.kind === "number" && token.text.length > 1) {
+      // \frac12 is a half, and x^23 is x squared times three
+      const rest = { kind: "number", text: token.text.slice(1) };
+      this.tokens.splice(this.at, 1, { kind: "number", text: token.text[0] }, rest);
+    }
     return this.atom()?.node ?? mathml("mrow");
   }
 

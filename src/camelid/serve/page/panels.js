@@ -33,13 +33,14 @@ export function panelHead(word) {
   return el("div", { class: "panel-head" }, el("h2", { word }), iconButton("close", "close", () => closePanel()));
 }
 
-/** Show a dialog until it is closed; `fixed` takes Escape from it. */
+/** Show a dialog until it is closed; one that is `fixed` stays until `dialog.done()`. */
 export function showDialog(nodes, { name, fixed = false } = {}) {
   const title = el("h2", { word: name, id: "dialog-title" });
   const head = el("div", { class: "panel-head" }, title, fixed ? null : iconButton("close", "close", () => dialog.close()));
-  const dialog = el("dialog", { "aria-labelledby": "dialog-title" }, head, ...nodes);
-  dialog.addEventListener("close", () => dialog.remove());
-  if (fixed) dialog.addEventListener("cancel", (event) => event.preventDefault());
+  const dialog = el("dialog", { "aria-labelledby": "dialog-title", closedby: fixed ? "none" : null }, head, ...nodes);
+  // A browser may close a dialog on Escape whatever the page says: it comes back.
+  dialog.addEventListener("close", () => (fixed ? dialog.showModal() : dialog.remove()));
+  dialog.done = () => dialog.remove();
   dialog.addEventListener("click", (event) => event.target === dialog && !fixed && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
@@ -56,15 +57,15 @@ export function confirmRemoval(name, remove) {
   back.focus();
 }
 
-/** A field for one line; `done(text)` may refuse by returning the key of what is wrong. */
-export function askLine({ name, help, label, hint, button, value = "", type = "text", fixed = false, done }) {
-  const field = el("input", { type, label, hint, autocomplete: "off", spellcheck: "false", class: "line" });
+/** A field for one line (`secret`: shown as dots; a password field would have the browser offer to keep it); `done(text)` may refuse by returning the key of what is wrong. */
+export function askLine({ name, help, label, hint, button, value = "", secret = false, fixed = false, done }) {
+  const field = el("input", { type: "text", label, hint, autocomplete: "off", spellcheck: "false", class: secret ? "line secret" : "line" });
   field.value = value;
   const fault = el("p", { class: "remark warn", role: "alert" });
   const finish = async () => {
     const wrong = await done(field.value);
     if (wrong) fault.replaceChildren(el("span", { word: wrong }));
-    else dialog.close();
+    else dialog.done();
   };
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing) return;

@@ -23,8 +23,6 @@ export const WORDS = {
   model: two("Model", "模型"),
   leftModel: two("Model A", "模型 A"),
   rightModel: two("Model B", "模型 B"),
-  kindBase: two("base", "原模型"),
-  kindAdapter: two("tuned", "微调后"),
   compare: two("Compare", "对比"),
   compareHelp: two("Compare two models side by side", "并排对比两个模型"),
   blind: two("Blind", "盲评"),
@@ -41,7 +39,7 @@ export const WORDS = {
 
   // the beginning
   greeting: two("What shall we talk about?", "想聊点什么？"),
-  greetingMore: two("Everything stays on this machine.", "一切都留在这台机器上。"),
+  greetingMore: two("Conversations are kept in your browser only.", "对话只保存在你的浏览器里。"),
   greetingCompare: two("Ask once, read two answers, keep the better one.", "一次提问，两个回答，留下更好的那个。"),
   starterOne: two("Explain why the sky is blue, for a child of eight", "给八岁的孩子讲讲天空为什么是蓝色的"),
   starterTwo: two("Write a Python function that finds prime numbers, with a test", "写一个求质数的 Python 函数，并附上测试"),
@@ -61,7 +59,6 @@ export const WORDS = {
 
   // messages
   you: two("You said", "你说"),
-  itSaid: two("{name} said", "{name} 说"),
   copy: two("Copy", "复制"),
   copyCode: two("Copy the code", "复制代码"),
   copied: two("Copied", "已复制"),
@@ -83,7 +80,6 @@ export const WORDS = {
   cutByLength: two("cut at the most tokens of an answer; raise it in the settings", "达到回答长度上限；可在设置中调高"),
   cutByTool: two("ended by a call that this page does not run", "以此页面不执行的工具调用结束"),
   emptyAnswer: two("(an empty answer)", "（空回答）"),
-  thinking: two("The answer is being written", "正在生成回答"),
   toBottom: two("To the newest words", "跳到最新内容"),
   says: two("{name}: {text}", "{name}：{text}"),
 
