@@ -21,7 +21,7 @@ from camelid.serve.app import create_app
 from camelid.serve.settings import Settings
 
 OPERATIONS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/camelid/votes", "/v1/models/{name}"]
-QUICK, SLOW = 12, 2300  # examples of each operation and mode: 108 and 20,700 in all, and a canary behind each
+QUICK, SLOW = 8, 2300  # examples of each operation and mode: 72 and 20,700 in all, and a canary behind each
 
 
 def operation(path: str) -> Any:

@@ -46,7 +46,9 @@ WEATHER: Any = {
 CALL = '{"name": "get_weather", "arguments": {"city": "北京", "unit": "C"}}'
 
 
-@pytest.fixture(scope="module", params=["echo", "nano", pytest.param("smollm2", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["echo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nano", "smollm2"))]
+)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     with serving(ENGINES[request.param]()) as running:
         yield running

@@ -19,7 +19,7 @@ SECONDS = 0.3  # of one answer
 
 
 def test_ten_times_too_many() -> None:
-    """2 slots and 2 places to wait in, 40 clients at once. Refusals: p99 under 100 ms."""
+    """2 slots and 2 places to wait in, 40 clients at once. (benchmarks/serve_clients.py times the refusals.)"""
     generator = Scripted(script=lambda request: words("ok", wait=SECONDS))
     with serving(generator, max_queue=2) as served:
         clients = [served.client() for _ in range(40)]

@@ -14,7 +14,7 @@ from camelid.errors import UserError
 from camelid.generate.base import Generator
 from camelid.generate.echo import EchoGenerator
 from camelid.model.load import tokenizer_directory
-from camelid.model.resolve import resolve
+from camelid.model.resolve import adapter_name, base_name, resolve
 from camelid.serve.app import create_app
 from camelid.serve.server import Server, listening_socket
 from camelid.serve.settings import ModelCard, Settings, is_loopback
@@ -95,13 +95,16 @@ def run_server(generator: Generator, settings: Settings) -> int:
     """Serve this generator; says where, and with which key, once the door is open."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listener = listening_socket(settings)
-    try:
-        server = Server(create_app(generator, settings), settings)
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def opened() -> None:
         say(f"serving {', '.join(generator.models)} at http://{shown}:{port}/v1")
         say(f"key: {settings.key}")
         say(f"page: http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}/#key={settings.key}")
+
+    try:
+        server = Server(create_app(generator, settings), settings, opened)
         server.run([listener])
     finally:
         listener.close()
@@ -133,8 +136,6 @@ def _opened(options: ServeOptions, adapters: Mapping[str, Path], settings: Setti
 
 def _fleet(options: ServeOptions, adapters: Mapping[str, Path]) -> Fleet:
     """MODEL as directories that vLLM takes: presets and GGUF files are converted, adapters found. Raises UserError."""
-    from camelid.generate.opening import adapter_name, base_name
-
     source = resolve(options.model, accept_license=options.accept_license, announce=say)
     found = {} if source.adapter_directory is None else {adapter_name(options.model): source.adapter_directory}
     for name, path in adapters.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from camelid.model.llama_runtime import llama_cpp_installed
 from camelid.model.load import load_model, source_vocabulary
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
-from camelid.model.resolve import Source, resolve
+from camelid.model.resolve import Source, adapter_name, base_name, resolve
 
 Engine = Literal["auto", "local", "llamacpp"]
 Announce = Callable[[str], None]
@@ -151,23 +150,6 @@ def _local(
         part.put_on(packed, name)
     decoder = decoder_of(model, routing, layout, wanted.slots or SLOTS)
     return LocalGenerator(decoder, renderer, served, vocabulary_rows=rows)
-
-
-def base_name(model: str, source: Source) -> str:
-    """The name under which a base answers: that of the preset, the file, the directory or the hub's id."""
-    if source.adapter_directory is not None:
-        match = re.fullmatch(r"(.+)-[0-9a-f]{16}", source.directory.name)  # a converted one in the cache
-        return match[1] if match else source.directory.name
-    path = Path(model).expanduser()
-    if path.exists():
-        return path.resolve().stem if path.is_file() else path.resolve().name
-    return model
-
-
-def adapter_name(path: str | Path) -> str:
-    """The name under which an adapter answers: that of its run, or of its directory."""
-    directory = Path(path).expanduser().resolve()
-    return directory.parent.name if directory.name == "final" else directory.name
 
 
 def _adapters(wanted: Wanted, source: Source, announce: Announce) -> dict[str, Path]:

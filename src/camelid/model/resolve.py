@@ -75,6 +75,23 @@ def _resolve(name: str, accept_license: str | None, announce: Announce, depth: i
     return _from_huggingface(name, announce)
 
 
+def base_name(model: str, source: Source) -> str:
+    """The name under which a base answers: that of the preset, the file, the directory or the hub's id."""
+    if source.adapter_directory is not None:
+        match = re.fullmatch(r"(.+)-[0-9a-f]{16}", source.directory.name)  # a converted one in the cache
+        return match[1] if match else source.directory.name
+    path = Path(model).expanduser()
+    if path.exists():
+        return path.resolve().stem if path.is_file() else path.resolve().name
+    return model
+
+
+def adapter_name(path: str | Path) -> str:
+    """The name under which an adapter answers: that of its run, or of its directory."""
+    directory = Path(path).expanduser().resolve()
+    return directory.parent.name if directory.name == "final" else directory.name
+
+
 def _is_near_path(path: Path) -> bool:
     """Whether the first folder of a relative path exists: then it is a mistyped path, not the id of a model."""
     return len(path.parts) > 1 and Path(path.parts[0]).is_dir()

@@ -10,6 +10,7 @@ import asyncio
 import resource
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, final
 
@@ -120,10 +121,10 @@ def most_connections() -> int:
 class Server(uvicorn.Server):
     """Serves until it is told to end: by SIGTERM or SIGINT once, and drains; twice, and stops at once.
 
-    `signal` is the one that ended it; `cut` says whether answers were still running when the time to drain was over.
+    opened: called once requests and signals are heard; `signal` is the one that ended it; `cut` says whether answers were still running when the time to drain was over.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, opened: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -141,7 +142,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=5,
         )
         super().__init__(config)
-        self._service = app.state.service
+        self._service, self._opened = app.state.service, opened
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         self.signal: int | None = None
@@ -151,6 +152,7 @@ class Server(uvicorn.Server):
         """As uvicorn does it, and from here on signals are heard."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        self._opened()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """uvicorn's handler of signals, in the main thread between two steps of anything."""
