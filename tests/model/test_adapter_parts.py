@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def _saved(folder: Path, **settings: object) -> Path:
         for name, parameter in wrapped.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.2)
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(str(folder))
     return folder
 
 
@@ -45,7 +46,8 @@ def test_parts_on_packed_layers_equal_pefts_forward(kind: str, tmp_path: Path) -
     directory = _saved(tmp_path, **KINDS[kind])
     wrapped = PeftModel.from_pretrained(tiny_model("llama"), directory)
     with torch.no_grad():
-        wanted = wrapped.get_base_model().get_decoder()(torch.tensor(IDS[None].astype(np.int64))).last_hidden_state[0]
+        adapted: Any = wrapped.get_base_model()
+        wanted = adapted.get_decoder()(torch.tensor(IDS[None].astype(np.int64))).last_hidden_state[0]
         base = tiny_model("llama").get_decoder()(torch.tensor(IDS[None].astype(np.int64))).last_hidden_state[0]
     model, routing = tiny_model("llama"), Routing()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -104,7 +104,7 @@ def test_the_map_of_branches(chat: Chat) -> None:
     chat.click("#open-branches")
     spots = chat.all("#branches .board .spot")
     assert len(spots) == 5
-    answers = [spot for spot in spots if "heard: two" in spot.get_attribute("aria-label")]
+    answers = [spot for spot in spots if "heard: two" in (spot.get_attribute("aria-label") or "")]
     assert [spot.get_attribute("aria-pressed") for spot in answers] == ["false", "true"]
     answers[0].click()
     chat.wait(lambda: chat.text(".answer .place") == "1 / 2", "the branch is shown")

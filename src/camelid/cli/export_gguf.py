@@ -12,7 +12,7 @@ from camelid.cli.export_prompts import asked, check_prompts, perplexity_texts
 from camelid.data.templates.shape import plain_messages
 from camelid.evaluate.perplexity import TextScore, perplexity
 from camelid.generate.base import Sampling
-from camelid.generate.local import LocalGenerator
+from camelid.generate.local import LiveGenerator
 from camelid.model.export import (
     GGUFPlan,
     estimated_bytes,
@@ -195,7 +195,7 @@ def _right_answers(job: Job, runner: LlamaRunner) -> list[Comparison]:
     if not questions:
         return []
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
-    ours = LocalGenerator(job.lm, job.renderer, layout="separate")
+    ours = LiveGenerator(job.lm, job.renderer, layout="separate")
     before = [c.text for c in ours.generate([one.conversation for one in questions], sampling)]
     prompts = [job.renderer.prompt(one.conversation).tolist() for one in questions]
     answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids).ids for prompt in prompts]
