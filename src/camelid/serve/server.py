@@ -121,8 +121,8 @@ def most_connections() -> int:
 class Server(uvicorn.Server):
     """Serves until it is told to end: by SIGTERM or SIGINT once, and drains; twice, and stops at once.
 
-    opened: called once requests and signals are heard; `signal` is the one that ended it; `cut` says whether answers were
-    still running when the time to drain was over.
+    opened: called once requests and signals are heard; `signal` is the one that ended it; `cut` says whether answers
+    were still running when the time to drain was over.
     """
 
     def __init__(self, app: FastAPI, settings: Settings, opened: Callable[[], None] = lambda: None) -> None:
