@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from camelid.cli.console import say
-from camelid.cli.export import Job, prompts_of, strings_of
-from camelid.cli.export_prompts import asked, check_prompts, perplexity_texts
+from camelid.cli.export import Job, strings_of
+from camelid.cli.export_prompts import Asked, asked, check_prompts, perplexity_texts
 from camelid.data.templates.shape import plain_messages
 from camelid.evaluate.perplexity import TextScore, perplexity
 from camelid.generate.base import Sampling
@@ -74,9 +74,8 @@ def _model(job: Job, stage: Path, planned: GGUFPlan) -> str:
     if _has_runtime(job):
         with LlamaRunner(path, context=CONTEXT) as runner:
             job.check(_tokens(job, runner, planned), _template(job, runner))
-            quantised = job.kind not in LOGIT_BOUNDS
-            if quantised:
-                job.check(_perplexity_rise(job, runner), *_right_answers(job, runner))
+            if job.kind not in LOGIT_BOUNDS:
+                job.check(_perplexity_rise(job, runner))
             _compare_answers(job, runner, path)
     return f"ollama create {job.about.name} -f Modelfile"
 
@@ -156,7 +155,7 @@ def _template(job: Job, runner: LlamaRunner) -> Comparison:
 
 def _compare_answers(job: Job, runner: LlamaRunner, path: Path) -> None:
     """Against the model as it was, and against the same weights: what storing changes, and what the runtime does."""
-    prompts = [prompt for prompt in prompts_of(job) if len(prompt) + NEW_TOKENS <= CONTEXT]
+    questions, prompts = _fitting(job)
     if not prompts:
         return
     given: list[Answer] = []  # without their logits
@@ -172,6 +171,8 @@ def _compare_answers(job: Job, runner: LlamaRunner, path: Path) -> None:
     if job.kind in LOGIT_BOUNDS:
         line += f"; logits differ by at most {before.largest:.1e}"
     job.check(Comparison("answers as before", True, line, before.figures()))
+    if job.kind not in LOGIT_BOUNDS:
+        job.check(_right_answers(job, questions, given))
     take_stored_values(path, job.lm)
     again = (
         replace(answer, logits=runner.logits([*prompt, *answer.ids])[len(prompt) - 1 :])
@@ -183,28 +184,30 @@ def _compare_answers(job: Job, runner: LlamaRunner, path: Path) -> None:
 
 
 def _answers(job: Job, runner: LlamaRunner, ours: Logits, bound: float, what: str) -> None:
-    prompts = [prompt for prompt in prompts_of(job) if len(prompt) + NEW_TOKENS <= CONTEXT]
+    _, prompts = _fitting(job)
     if prompts:
         answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         job.check(*judge_answers(read_answers(prompts, answers, ours), bound, what, "ours in float32"))
 
 
-def _right_answers(job: Job, runner: LlamaRunner) -> list[Comparison]:
+def _fitting(job: Job) -> tuple[list[Asked], list[list[int]]]:
+    """What is asked, and the same as ids, where prompt and answer fit into the context that is compared in."""
+    pairs = [(one, job.renderer.prompt(one.conversation).tolist()) for one in asked(job.options.prompts)]
+    pairs = [(one, ids) for one, ids in pairs if len(ids) + NEW_TOKENS <= CONTEXT]
+    return [one for one, _ in pairs], [ids for _, ids in pairs]
+
+
+def _right_answers(job: Job, questions: Sequence[Asked], given: Sequence[Answer]) -> Comparison:
     """How many prompts are answered rightly, by the model as it was and by the quantised one in llama.cpp."""
-    questions = asked(job.options.prompts)
-    if not questions:
-        return []
     sampling = Sampling(max_new_tokens=NEW_TOKENS)
     ours = LiveGenerator(job.lm, job.renderer, layout="separate")
     before = [c.text for c in ours.generate([one.conversation for one in questions], sampling)]
-    prompts = [job.renderer.prompt(one.conversation).tolist() for one in questions]
-    answers = [runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids).ids for prompt in prompts]
-    after = [job.about.vocabulary.decode(ids) for ids in answers]
+    after = [job.about.vocabulary.decode(answer.ids) for answer in given]
     right = [sum(one.right(text) for one, text in zip(questions, texts, strict=True)) for texts in (before, after)]
     least = MOST_LOST.get(job.kind, 1.0)
     detail = f"{right[0]} of {len(questions)} prompts were answered rightly, {right[1]} are now"
     figures = {"before": right[0], "after": right[1], "asked": len(questions)}
-    return [Comparison("right answers", right[0] - right[1] <= least * right[0], detail, figures)]
+    return Comparison("right answers", right[0] - right[1] <= least * right[0], detail, figures)
 
 
 def _perplexity_rise(job: Job, runner: LlamaRunner) -> Comparison:
