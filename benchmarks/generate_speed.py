@@ -53,29 +53,34 @@ def measure(engine: str, model: str, dtype: str, count: int, system: int) -> Fig
 
     from camelid.data.render import Renderer
     from camelid.data.templates import template_for
-    from camelid.model.load import load_model
+    from camelid.model.load import load_model, source_vocabulary
+    from camelid.model.resolve import resolve
 
-    loaded = load_model(model, dtype=dtype)
-    renderer = Renderer(loaded.vocabulary, template_for("auto", loaded.vocabulary), 1 << 20)
+    vocabulary = source_vocabulary(resolve(model))
+    renderer = Renderer(vocabulary, template_for("auto", vocabulary), 1 << 20)
     renderer.stop_ids = ()  # every answer is as long as the others'
-    talks = prompts(count, system, loaded.vocabulary)
+    talks = prompts(count, system, vocabulary)
     lengths = [len(renderer.prompt(talk)) for talk in talks]
     if engine == "camelid":
         from camelid.generate.base import Sampling
-        from camelid.generate.local import LocalGenerator, decoder_of, rows_of
+        from camelid.generate.decoder import Decoder
+        from camelid.generate.local import LocalGenerator, decoder_of
         from camelid.model.layout import choose_layout
         from camelid.model.packed import Routing
         from camelid.model.packed_layers import pack_for_good
 
-        routing, rows = Routing(), rows_of(loaded.model)
-        layout, _ = choose_layout(loaded.model, "tree")
-        pack_for_good(loaded.model, routing, layout=layout)
-        decoder = decoder_of(loaded.model, routing, layout, 64)
-        generator = LocalGenerator(decoder, renderer, {"base": ""}, vocabulary_rows=rows)
+        def make() -> Decoder:
+            made, routing = load_model(model, dtype=dtype).model, Routing()
+            layout, _ = choose_layout(made, "tree")
+            pack_for_good(made, routing, layout=layout)
+            return decoder_of(made, routing, layout)
+
+        generator = LocalGenerator(make, renderer, {"base": ""})
 
         def run(some: list, new: int) -> int:
             return sum(a.completion_tokens for a in generator.generate(some, Sampling(max_new_tokens=new)))
     else:
+        loaded = load_model(model, dtype=dtype)
         loaded.model.set_attn_implementation("sdpa")
 
         def run(some: list, new: int) -> int:

@@ -70,9 +70,11 @@ def _ours(*, adapted: bool = False) -> LiveGenerator:
 
 @pytest.fixture
 def served(files: tuple[Path, Path]) -> Iterator[LocalGenerator]:
-    decoder = LlamaCppDecoder(files[0], {"tuned": files[1]}, slots=3, cells=1200, precise=True)
-    names = {"base": "", "tuned": "tuned"}
-    generator = LocalGenerator(decoder, _renderer(), names, vocabulary_rows=decoder.rows)
+    generator = LocalGenerator(
+        lambda: LlamaCppDecoder(files[0], {"tuned": files[1]}, slots=3, cells=1200, precise=True),
+        _renderer(),
+        {"base": "", "tuned": "tuned"},
+    )
     yield generator
     generator.close()
 
@@ -90,20 +92,20 @@ def test_answers_are_the_torch_engines_for_base_and_adapter_in_one_batch(served:
     assert served.load == (0, 0)
 
 
-def test_a_prompt_that_begins_as_a_finished_one_is_read_from_where_they_part(served: LocalGenerator) -> None:
-    decoder = served._decoder
-    assert isinstance(decoder, LlamaCppDecoder)
+def test_a_prompt_that_begins_as_a_finished_one_is_read_from_where_they_part(
+    served: LocalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prompts = [_talk("long beginning " * 6 + ending) for ending in ("one", "two")]
     sampling = Sampling(max_new_tokens=6)
     first = served.generate(prompts[:1], sampling)
     read: list[int] = []
-    run = decoder._run
+    run = LlamaCppDecoder._run
 
-    def counted(count: int) -> None:
+    def counted(decoder: LlamaCppDecoder, count: int) -> None:
         read.append(count)
-        run(count)
+        run(decoder, count)
 
-    decoder._run = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(LlamaCppDecoder, "_run", counted)
     assert served.generate(prompts[:1], sampling) == first
     assert read[0] == 1  # all but the last token was there
     second = served.generate(prompts[1:], sampling)

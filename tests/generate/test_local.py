@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.generate.base import Piece, Prompt, Request, Sampling
-from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of, rows_of
+from camelid.generate.decoder import Decoder
+from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of
+from camelid.generate.torch_decoder import TorchDecoder
 from camelid.model.layout import choose_layout, ordinary_attention
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
@@ -79,8 +82,7 @@ def served() -> Iterator[LocalGenerator]:
         for where, part in parts.items():
             layer, number = places[where]
             layer.add(name, number, part)
-    decoder = decoder_of(model, routing, "tree", 3)
-    generator = LocalGenerator(decoder, _renderer(), ADAPTERS, vocabulary_rows=rows_of(model))
+    generator = LocalGenerator(lambda: decoder_of(model, routing, "tree", 3), _renderer(), ADAPTERS)
     yield generator
     generator.close()
 
@@ -247,8 +249,7 @@ def test_what_cannot_be_answered_is_refused_before_it_waits(served: LocalGenerat
 def test_closing_cancels_what_runs_and_refuses_what_comes() -> None:
     model, routing = tiny_model("llama"), Routing()
     pack_for_good(model, routing, layout="tree")
-    decoder = decoder_of(model, routing, "tree", 1)
-    generator = LocalGenerator(decoder, _renderer(), {"base": ""}, vocabulary_rows=rows_of(model))
+    generator = LocalGenerator(lambda: decoder_of(model, routing, "tree", 1), _renderer(), {"base": ""})
     ends: list[str] = []
     begun = threading.Event()
 
@@ -267,6 +268,36 @@ def test_closing_cancels_what_runs_and_refuses_what_comes() -> None:
     generator.close()
 
 
+def test_one_thread_makes_the_decoder_and_computes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, routing = tiny_model("llama"), Routing()
+    pack_for_good(model, routing, layout="tree")
+    threads: dict[str, set[int]] = {}
+    for name in ("__init__", "open", "advance", "score", "embed"):
+        own = getattr(TorchDecoder, name)
+
+        def noted(*args: Any, name: str = name, own: Any = own, **kwargs: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(TorchDecoder, name, noted)
+    generator = LocalGenerator(lambda: decoder_of(model, routing, "tree", 2), _renderer(), {"base": ""})
+    generator.generate([PROMPTS[0]], Sampling(max_new_tokens=2))
+    generator.score([Example(np.arange(2, dtype=np.int32), np.array([0, 1], np.float32), 0)])
+    generator.embed([generator.prepare(PROMPTS[0])])
+    generator.close()
+    assert set(threads) == {"__init__", "open", "advance", "score", "embed"}
+    assert len(set.union(*threads.values())) == 1
+    assert threading.get_ident() not in threads["open"]
+
+
+def test_what_fails_while_the_decoder_is_made_is_raised() -> None:
+    def make() -> Decoder:
+        raise UserError("no such model")
+
+    with pytest.raises(UserError, match="no such model"):
+        LocalGenerator(make, _renderer(), {"base": ""})
+
+
 def test_a_fault_of_the_model_is_heard_and_the_next_answer_succeeds(
     served: LocalGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +305,7 @@ def test_a_fault_of_the_model_is_heard_and_the_next_answer_succeeds(
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(served._decoder, "advance", broken)
+        patch.setattr(TorchDecoder, "advance", broken)
         with pytest.raises(RuntimeError, match="MemoryError: no room"):
             served.generate(PROMPTS[:2], Sampling(max_new_tokens=3))
     assert len(served.generate(PROMPTS[:2], Sampling(max_new_tokens=3))) == 2

@@ -95,7 +95,7 @@ def test_rows_of_several_adapters_in_one_batch() -> None:
     torch.testing.assert_close(layer(x[None])[0], base, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(960, 576), (576, 1536), (4096, 576), (80, 48), (48, 4)])
+@pytest.mark.parametrize("shape", [(960, 576), (576, 1536), (4096, 576), (640, 3072), (16, 2048), (80, 48), (48, 4)])
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(shape: tuple[int, int]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     if not packs(weight):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -21,6 +22,13 @@ from camelid.generate.constrain import Constraint, Grammars
 from camelid.generate.decoder import Decoder
 from camelid.generate.sampling import Chooser, choose
 from camelid.generate.text import AnswerText
+
+T = TypeVar("T")
+Q = TypeVar("Q")
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("the generator is closed")
 
 
 @final
@@ -69,12 +77,13 @@ class _Answer:
 class Batcher:
     """The answers of one decoder. `submit` may be called from any thread; `step` from one thread at a time.
 
-    rows: of the model's logits; stop_ids: tokens that end an answer; adapter names are the decoder's
+    stop_ids: tokens that end an answer; adapter names are the decoder's
     """
 
-    def __init__(self, decoder: Decoder, vocabulary: Vocabulary, stop_ids: Sequence[int], rows: int) -> None:
-        self._decoder, self._vocabulary, self._stop_ids, self._rows = decoder, vocabulary, tuple(stop_ids), rows
+    def __init__(self, decoder: Decoder, vocabulary: Vocabulary, stop_ids: Sequence[int]) -> None:
+        self._decoder, self._vocabulary, self._stop_ids = decoder, vocabulary, tuple(stop_ids)
         self._waiting: deque[_Answer] = deque()
+        self._jobs: deque[tuple[Callable[[Decoder], Any], Future[Any]]] = deque()
         self._running: dict[int, _Answer] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -99,24 +108,43 @@ class Batcher:
             AnswerText(self._vocabulary, sampling.stop),
             constraint,
         )
-        with self._changed:
-            if self._closed:
-                raise RuntimeError("the generator is closed")
-            self._waiting.append(answer)
-            self._changed.notify_all()
+        self._add(self._waiting, answer)
         return answer.cancel
 
-    def serve(self, alone: threading.Lock) -> None:
-        """Work until `close`, each step holding `alone`; sleeps while there is nothing to do."""
+    def call(self, work: Callable[[Decoder], T]) -> T:
+        """What `work` gives, done between two steps by the thread that serves. Raises what it raises."""
+        result: Future[T] = Future()
+        self._add(self._jobs, (work, result))
+        return result.result()
+
+    def serve(self) -> None:
+        """Work until `close`; sleeps while there is nothing to do."""
         while True:
             with self._changed:
-                while not self._closed and not self._waiting and not self._running:
+                while not (self._closed or self._waiting or self._running or self._jobs):
                     self._changed.wait()
                 if self._closed:
                     break
-            with alone:
-                self.step()
+                job = self._jobs.popleft() if self._jobs else None
+            if job is not None:
+                self._do(*job)
+            self.step()
         self._end_all("cancelled", "")
+        while self._jobs:
+            self._jobs.popleft()[1].set_exception(_closed())
+
+    def _do(self, work: Callable[[Decoder], Any], result: Future[Any]) -> None:
+        try:
+            result.set_result(work(self._decoder))
+        except Exception as error:  # whatever it is, it is the caller's, and answers go on
+            result.set_exception(error)
+
+    def _add(self, queue: deque[Q], item: Q) -> None:
+        with self._changed:
+            if self._closed:
+                raise _closed()
+            queue.append(item)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Make `serve` end; answers that run or wait are cancelled."""
@@ -139,8 +167,8 @@ class Batcher:
         self._choose([self._running[slot] for slot in slots], logits)
         return True
 
+    @torch.inference_mode()
     def _choose(self, answers: list[_Answer], logits_nV: Tensor) -> None:
-        logits_nV = logits_nV.clone() if logits_nV.is_inference() else logits_nV
         for answer, row in zip(answers, logits_nV, strict=True):
             answer.chooser.penalise(row)
         scored = [i for i, a in enumerate(answers) if a.request.sampling.logprobs is not None]
@@ -227,7 +255,7 @@ class Batcher:
     @property
     def _grammars(self) -> Grammars:
         if self._made is None:
-            self._made = Grammars(self._vocabulary, self._rows, self._stop_ids)
+            self._made = Grammars(self._vocabulary, self._decoder.rows, self._stop_ids)
         return self._made
 
     def _wake(self) -> None:

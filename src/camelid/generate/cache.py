@@ -39,12 +39,15 @@ class Row:
 
 @final
 class Pool:
-    """Rows of one capacity. keys[l], values[l]: (R, K, C, D) of layer l; the rows in use are the first ones."""
+    """Rows of one capacity; the rows in use are the first ones.
+
+    keys[l] (R, K, D, C), values[l] (R, K, C, D): of layer l, each as its product reads it fastest
+    """
 
     def __init__(self, capacity: int, shapes: Sequence[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
         self.capacity = capacity
         # zeros and not empty: what is masked out is multiplied by zero, and zero times NaN is NaN
-        self.keys = [torch.zeros(1, s.heads, capacity, s.key, dtype=dtype, device=device) for s in shapes]
+        self.keys = [torch.zeros(1, s.heads, s.key, capacity, dtype=dtype, device=device) for s in shapes]
         self.values = [torch.zeros(1, s.heads, capacity, s.value, dtype=dtype, device=device) for s in shapes]
         self.rows: list[Row] = []
 
@@ -59,10 +62,14 @@ class Pool:
         """Free the place of `row`; the last row moves there."""
         last = self.rows.pop()
         if last is not row:
-            for buffer in (*self.keys, *self.values):
-                buffer[row.index, :, : last.length] = buffer[last.index, :, : last.length]
+            used = slice(last.length)
+            copy(self.part(last, used), self.part(row, used))
             last.index = row.index
             self.rows[row.index] = last
+
+    def part(self, row: Row, at: slice) -> list[Tensor]:
+        """What every layer keeps of a row's tokens `at`, to read or to write: keys (K, D, L), then values (K, L, D)."""
+        return [k[row.index, :, :, at] for k in self.keys] + [v[row.index, :, at] for v in self.values]
 
     def _doubled(self, buffers: list[Tensor]) -> list[Tensor]:
         made = []
@@ -71,6 +78,12 @@ class Pool:
             new[: len(old)] = old
             made.append(new)
         return made
+
+
+def copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    """Copy what `Pool.part` gives."""
+    for mine, theirs in zip(source, target, strict=True):
+        theirs.copy_(mine)
 
 
 @final
@@ -105,12 +118,11 @@ class Pools:
         """Move a row up if it has no room for so many more tokens."""
         if row.length + tokens <= row.capacity:
             return
-        old, index = self._pools[row.capacity], row.index
-        moved = Row(length=row.length)
+        old, moved = self._pools[row.capacity], Row(length=row.length)
         new = self._pool(row.length + tokens)
         new.add(moved)
-        for source, target in zip((*old.keys, *old.values), (*new.keys, *new.values), strict=True):
-            target[moved.index, :, : row.length] = source[index, :, : row.length]
+        used = slice(row.length)
+        copy(old.part(row, used), new.part(moved, used))
         self.close(row)
         row.capacity, row.index = moved.capacity, moved.index
         new.rows[row.index] = row

@@ -14,11 +14,12 @@ from camelid.data.pack import Example
 class Decoder(ABC):
     """Slots that each hold a prompt and its answer so far. Used by one thread at a time.
 
-    slots: how many can be open; context: most tokens of a prompt and its answer
+    slots: how many can be open; context: most tokens of a prompt and its answer; rows: of its logits
     """
 
     slots: int
     context: int
+    rows: int
 
     @abstractmethod
     def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:

@@ -13,9 +13,10 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.generate.base import Generator
+from camelid.generate.decoder import Decoder
 from camelid.generate.gguf_files import adapter_file, gguf_of
 from camelid.generate.llamacpp import LlamaCppDecoder
-from camelid.generate.local import SLOTS, LocalGenerator, decoder_of, rows_of
+from camelid.generate.local import SLOTS, LocalGenerator, decoder_of
 from camelid.generate.remote import RemoteGenerator
 from camelid.model.adapter_parts import adapter_parts
 from camelid.model.layout import choose_layout
@@ -126,8 +127,8 @@ def _llamacpp(
     announce: Announce,
 ) -> Generator:
     files = {name: adapter_file(source, directory, announce) for name, directory in adapters.items()}
-    decoder = LlamaCppDecoder(file, files, slots=wanted.slots or LLAMACPP_SLOTS)
-    return LocalGenerator(decoder, renderer, served, vocabulary_rows=decoder.rows)
+    slots = wanted.slots or LLAMACPP_SLOTS
+    return LocalGenerator(lambda: LlamaCppDecoder(file, files, slots=slots), renderer, served)
 
 
 def _local(
@@ -138,18 +139,20 @@ def _local(
     renderer: Renderer,
     announce: Announce,
 ) -> Generator:
-    alone = replace(source, adapter_directory=None)
-    model = load_model(alone, dtype=wanted.dtype, announce=announce).model
-    layout, reason = choose_layout(model, "tree")
-    if layout != "tree":
-        announce(f"answers are computed one by one, not together: {reason}")
-    parts = {name: adapter_parts(model, directory) for name, directory in adapters.items()}
-    routing, rows = Routing(), rows_of(model)
-    packed = pack_for_good(model, routing, layout=layout)
-    for name, part in parts.items():
-        part.put_on(packed, name)
-    decoder = decoder_of(model, routing, layout, wanted.slots or SLOTS)
-    return LocalGenerator(decoder, renderer, served, vocabulary_rows=rows)
+    def make() -> Decoder:
+        alone = replace(source, adapter_directory=None)
+        model = load_model(alone, dtype=wanted.dtype, announce=announce).model
+        layout, reason = choose_layout(model, "tree")
+        if layout != "tree":
+            announce(f"answers are computed one by one, not together: {reason}")
+        parts = {name: adapter_parts(model, directory) for name, directory in adapters.items()}
+        routing = Routing()
+        packed = pack_for_good(model, routing, layout=layout)
+        for name, part in parts.items():
+            part.put_on(packed, name)
+        return decoder_of(model, routing, layout, wanted.slots or SLOTS)
+
+    return LocalGenerator(make, renderer, served)
 
 
 def _adapters(wanted: Wanted, source: Source, announce: Announce) -> dict[str, Path]:

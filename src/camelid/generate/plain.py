@@ -27,6 +27,7 @@ class PlainDecoder(Decoder):
         config: Any = model.config
         self.context = int(config.get_text_config().max_position_embeddings)
         self._model, self._routing, self._head = model, routing, head_of(model)
+        self.rows = len(self._head.weight)
         self._device = model.get_input_embeddings().weight.device  # type: ignore[operator]
         self._open: dict[int, tuple[str, DynamicCache]] = {}
         self._unread: dict[int, np.ndarray] = {}

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import final
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from camelid.generate.cache import Pool, Row
+from camelid.generate.cache import Pool, Row, copy
 from camelid.generate.step import BLOCK
 
 
@@ -29,11 +30,11 @@ def block_keys(ids: np.ndarray, adapter: str) -> list[bytes]:
 
 @final
 class PrefixStore:
-    """The blocks used last, up to a number of tokens; each holds (K, BLOCK, D) keys and values of every layer."""
+    """The blocks used last, up to a number of tokens; each holds the keys and values of every layer."""
 
     def __init__(self, tokens: int) -> None:
         self._limit = tokens // BLOCK
-        self._blocks: OrderedDict[bytes, tuple[list[Tensor], list[Tensor]]] = OrderedDict()
+        self._blocks: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 
     def fill(self, row: Row, pool: Pool, keys: Sequence[bytes]) -> int:
         """Copy the known first blocks of a prompt into its row; returns how many there are."""
@@ -43,10 +44,7 @@ class PrefixStore:
             if block is None:
                 break
             self._blocks.move_to_end(key)
-            at = slice(known * BLOCK, (known + 1) * BLOCK)
-            for buffers, parts in zip((pool.keys, pool.values), block, strict=True):
-                for buffer, part in zip(buffers, parts, strict=True):
-                    buffer[row.index, :, at] = part
+            copy(block, pool.part(row, slice(known * BLOCK, (known + 1) * BLOCK)))
             known += 1
             row.length = known * BLOCK
         return known
@@ -56,9 +54,6 @@ class PrefixStore:
         if key in self._blocks or not self._limit:
             return
         at = slice(index * BLOCK, (index + 1) * BLOCK)
-        self._blocks[key] = (
-            [buffer[row.index, :, at].clone() for buffer in pool.keys],
-            [buffer[row.index, :, at].clone() for buffer in pool.values],
-        )
+        self._blocks[key] = [part.clone(memory_format=torch.contiguous_format) for part in pool.part(row, at)]
         while len(self._blocks) > self._limit:
             self._blocks.popitem(last=False)

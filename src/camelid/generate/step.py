@@ -26,7 +26,6 @@ from camelid.model.attend import TreeLayout, attend_tree
 
 SLOT_ATTENTION = "camelid_slots"
 BLOCK = 64  # tokens of a prompt's blocks
-_ROWS = 4  # rows of a query group that MKL's kernels take at a time: three cost more than four
 _TAILS = (16, 32, 64)  # a last, shorter block takes the work of the next of these
 
 
@@ -81,9 +80,10 @@ class TreeStep(AttentionStep):
 
 @dataclass(frozen=True)
 class _Writes:
-    """Where in a pool the keys and values of tokens `source` go."""
+    """Where in a pool the keys and values of tokens `source` go: token i to (row[i], position[i])."""
 
-    source: Tensor
+    pool: Pool
+    source: Tensor | slice
     row: Tensor
     position: Tensor
 
@@ -108,7 +108,8 @@ class _Reading:
     pool: Pool
     row: Tensor
     source: Tensor
-    valid: Tensor  # (n, L) bool: the others fill up the last block
+    valid: Tensor  # (M,) places in n * L of tokens of the pass: the others fill up the last block
+    target: Tensor  # (M,) which tokens those are
     keys: int
     first: int  # depth of the first query
 
@@ -150,9 +151,8 @@ class SlotStep(AttentionStep):
             count += length
         self._reading = _readings(pools, nodes, starts)
         self._masks: dict[tuple[int, int | None], Tensor] = {}
-        self._where: dict[tuple[int, int], Tensor] = {}
         device = pools.device
-        self._writes = [(pools[capacity], _writes(parts, device)) for capacity, parts in writes.items()]
+        self._writes = [_writes(pools[capacity], parts, device) for capacity, parts in writes.items()]
         self.input_ids = torch.from_numpy(np.concatenate(ids).astype(np.int64))[None].to(device)
         self.position_ids = torch.from_numpy(np.concatenate(positions).astype(np.int64))[None].to(device)
         self.node_ends = [start + len(node.ids) - 1 for start, node in zip(starts, nodes, strict=True)]
@@ -164,77 +164,74 @@ class SlotStep(AttentionStep):
         """Write the keys and values to their rows, then attend, pool by pool."""
         N, H, D = query.shape
         K, E = key.shape[1], value.shape[2]
-        for number, (pool, to) in enumerate(self._writes):
-            at = self._places(number, K)
-            pool.keys[layer].view(-1, D).index_copy_(0, at, key.index_select(0, to.source).view(-1, D))
-            pool.values[layer].view(-1, E).index_copy_(0, at, value.index_select(0, to.source).view(-1, E))
-        out = query.new_empty(N, H, E)
+        for to in self._writes:
+            at = to.row, to.position
+            to.pool.keys[layer].permute(0, 3, 1, 2).index_put_(at, key[to.source])
+            to.pool.values[layer].transpose(1, 2).index_put_(at, value[to.source])
         query = query.reshape(N, K, H // K, D)
-        for number, part in enumerate(self._decoding):
-            out[part.start : part.stop].view(-1, K, H // K, E).copy_(
-                self._newest(layer, part, query[part.start : part.stop], scaling, self._unseen(number, part, window))
-            )
+        decoded = [
+            self._newest(layer, part, query[part.start : part.stop] * scaling, self._mask(number, part, window))
+            for number, part in enumerate(self._decoding)
+        ]
+        if not self._reading:
+            return decoded[0] if len(decoded) == 1 else torch.cat(decoded)
+        out = query.new_empty(N, H, E)
+        for part, seen in zip(self._decoding, decoded, strict=True):
+            out[part.start : part.stop] = seen
         for number, group in enumerate(self._reading, len(self._decoding)):
             n, L = group.source.shape
             mine = (query[group.source] * scaling).permute(0, 2, 3, 1, 4).reshape(n * K, -1, D)
-            keys = group.pool.keys[layer][group.row, :, : group.keys].flatten(0, 1)
+            keys = group.pool.keys[layer][group.row, ..., : group.keys].flatten(0, 1)
             values = group.pool.values[layer][group.row, :, : group.keys].flatten(0, 1)
             if (number, window) not in self._masks:
-                self._masks[number, window] = _unseen_by_block(L, group, window).repeat(H // K, 1)
+                self._masks[number, window] = _mask_of_block(L, group, window).repeat(H // K, 1)
             seen = _attended(mine, keys, values, self._masks[number, window]).view(n, H, L, E).transpose(1, 2)
-            out[group.source[group.valid]] = seen[group.valid]
+            out.index_copy_(0, group.target, seen.reshape(n * L, H, E).index_select(0, group.valid))
         return out
 
-    def _newest(self, layer: int, part: _Decoding, query: Tensor, scaling: float, unseen: Tensor) -> Tensor:
-        """Attention of a pool's newest tokens: query (n, K, G, D) -> (n, K, G, E)."""
+    def _newest(self, layer: int, part: _Decoding, query: Tensor, mask: Tensor) -> Tensor:
+        """Attention of a pool's newest tokens: query (n, K, G, D) -> (n, H, E)."""
         _, K, G, D = query.shape
-        rows = _ROWS * -(-G // _ROWS)  # products are faster with whole groups of rows
-        mine = query.new_zeros(part.count, K, rows, D)
-        if part.row is None:
-            torch.mul(query, scaling, out=mine[:, :, :G])
-        else:
-            mine[part.row, :, :G] = query * scaling
-        keys = part.pool.keys[layer].flatten(0, 1)[: part.count * K, : part.keys]
+        if part.row is not None:
+            query = query.new_zeros(part.count, K, G, D).index_copy_(0, part.row, query)
+        keys = part.pool.keys[layer].flatten(0, 1)[: part.count * K, :, : part.keys]
         values = part.pool.values[layer].flatten(0, 1)[: part.count * K, : part.keys]
-        seen = _attended(mine.flatten(0, 1), keys, values, unseen, (part.count, K)).view(part.count, K, rows, -1)
-        return seen[:, :, :G] if part.row is None else seen[part.row, :, :G]
+        seen = _attended(query.reshape(-1, G, D), keys, values, mask, (part.count, K)).view(part.count, K * G, -1)
+        return seen if part.row is None else seen.index_select(0, part.row)
 
-    def _places(self, number: int, heads: int) -> Tensor:
-        """(M * K,) rows of a pool's buffer, seen as (R * K * C, D), where the tokens are written."""
-        if (number, heads) not in self._where:
-            pool, to = self._writes[number]
-            head = torch.arange(heads, device=to.row.device)
-            self._where[number, heads] = (
-                (to.row[:, None] * heads + head) * pool.capacity + to.position[:, None]
-            ).flatten()
-        return self._where[number, heads]
-
-    def _unseen(self, number: int, part: _Decoding, window: int | None) -> Tensor:
-        """(count, 1, 1, T) bool: keys that a row's newest token does not see."""
+    def _mask(self, number: int, part: _Decoding, window: int | None) -> Tensor:
+        """(count, 1, 1, T): what a row's newest token sees, as `_additive` says."""
         if (number, window) not in self._masks:
             at = torch.arange(part.keys, device=part.length.device)[None]
             unseen = at >= part.length[:, None]
             if window is not None:
                 unseen |= at < part.length[:, None] - window
-            self._masks[number, window] = unseen[:, None, None]
+            self._masks[number, window] = _additive(unseen[:, None, None], part.pool.keys[0].dtype)
         return self._masks[number, window]
 
 
+def _additive(unseen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 for a key that is seen and -inf for one that is not: adding is several times as fast as filling."""
+    return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill_(unseen, -torch.inf)
+
+
 def _attended(
-    query: Tensor, keys: Tensor, values: Tensor, unseen: Tensor, shape: tuple[int, ...] | None = None
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, shape: tuple[int, ...] | None = None
 ) -> Tensor:
-    """softmax(q k^T) v: query (B, Q, D), keys (B, T, D), values (B, T, E), `unseen` for scores with B in that shape."""
-    scores = torch.bmm(query, keys.transpose(1, 2))
-    (scores if shape is None else scores.view(*shape, *scores.shape[1:])).masked_fill_(unseen, -torch.inf)
+    """softmax(q k + mask) v: query (B, Q, D), keys (B, D, T), values (B, T, E); `mask` for scores with B as `shape`."""
+    scores = torch.bmm(query, keys)
+    (scores if shape is None else scores.view(*shape, *scores.shape[1:])).add_(mask)
     return torch.bmm(torch.softmax(scores, -1), values)
 
 
-def _unseen_by_block(length: int, group: _Reading, window: int | None) -> Tensor:
-    """(L, T) bool: keys that the queries of a block do not see."""
+def _mask_of_block(length: int, group: _Reading, window: int | None) -> Tensor:
+    """(L, T): what the queries of a block see, as `_additive` says."""
     query = torch.arange(group.first, group.first + length, device=group.row.device)[:, None]
     at = torch.arange(group.keys, device=group.row.device)[None]
     unseen = at > query
-    return unseen if window is None else unseen | (query - at >= window)
+    if window is not None:
+        unseen |= query - at >= window
+    return _additive(unseen, group.pool.keys[0].dtype)
 
 
 def _decoding(pool: Pool, rows: list[Row], start: int) -> _Decoding:
@@ -259,14 +256,14 @@ def _readings(pools: Pools, nodes: Sequence[Node], starts: Sequence[int]) -> lis
         offset = np.arange(padded)
         lengths = np.array([len(node.ids) for node, _ in members])
         source = np.array([start for _, start in members])[:, None] + np.minimum(offset, lengths[:, None] - 1)
-        pool = pools[capacity]
-        device = pool.keys[0].device
+        valid = np.flatnonzero(offset < lengths[:, None])
         made.append(
             _Reading(
-                pool,
-                torch.tensor([node.rows[0].index for node, _ in members], device=device),
-                torch.from_numpy(source).to(device),
-                torch.from_numpy(offset < lengths[:, None]).to(device),
+                pools[capacity],
+                torch.tensor([node.rows[0].index for node, _ in members], device=pools.device),
+                torch.from_numpy(source).to(pools.device),
+                torch.from_numpy(valid).to(pools.device),
+                torch.from_numpy(source.flatten()[valid]).to(pools.device),
                 index * BLOCK + padded,
                 index * BLOCK,
             )
@@ -274,9 +271,13 @@ def _readings(pools: Pools, nodes: Sequence[Node], starts: Sequence[int]) -> lis
     return made
 
 
-def _writes(parts: list[np.ndarray], device: torch.device) -> _Writes:
-    table = torch.from_numpy(np.concatenate(parts, 1).astype(np.int64)).to(device)
-    return _Writes(table[0], table[1], table[2])
+def _writes(pool: Pool, parts: list[np.ndarray], device: torch.device) -> _Writes:
+    """From (3, M) tables of tokens of the pass, rows and positions."""
+    whole = np.concatenate(parts, 1).astype(np.int64)
+    table, source = torch.from_numpy(whole).to(device), whole[0]
+    if source[-1] - source[0] == len(source) - 1 and (np.diff(source) == 1).all():
+        return _Writes(pool, slice(int(source[0]), int(source[-1]) + 1), table[1], table[2])
+    return _Writes(pool, table[0], table[1], table[2])
 
 
 def slot_attention(

@@ -20,8 +20,8 @@ from camelid.model.head import Head, head_of
 from camelid.model.layout import attention_of, edges_of
 from camelid.model.packed import Product, Routing, packs
 
-# Tokens of prompts that one pass reads: enough for a full-speed product, few enough that running answers do not wait
-# long (a fifth of a second on two cores for SmolLM2) and that a long prompt takes little memory.
+# Tokens of prompts that one pass reads: enough for a full-speed product, and while more answers run than wait for their
+# prompt, few enough that they do not wait long (a fifth of a second on two cores for SmolLM2).
 READ_IDLE, READ_BUSY = 512, 128
 PREFIX_TOKENS = 2048
 
@@ -55,6 +55,7 @@ class TorchDecoder(Decoder):
         self.context = int(config.get_text_config().max_position_embeddings)
         self._model, self._routing = model, routing
         self._head = _PackedHead(head_of(model))
+        self.rows = len(head_of(model).weight)
         weight: Tensor = model.get_input_embeddings().weight  # type: ignore[operator]
         self._device = weight.device
         shapes = self._probed()
@@ -84,7 +85,7 @@ class TorchDecoder(Decoder):
         """One pass: the newest tokens, and as many blocks of prompts as fit beside them."""
         for number in tokens:
             self._pools.make_room(self._open[number].row, 1)
-        nodes, readers = self._nodes(READ_BUSY if tokens else READ_IDLE)
+        nodes, readers = self._nodes(READ_BUSY if len(tokens) > len(self._reading) else READ_IDLE)
         step = SlotStep(self._pools, [(self._open[number].row, token) for number, token in tokens.items()], nodes)
         by_row = {id(self._open[number].row): number for number in tokens}
         decoded = [by_row[id(row)] for row in step.row_of]

@@ -35,7 +35,7 @@ _GATES = (LlamaMLP, MistralMLP, Qwen2MLP, Qwen3MLP)
 def _norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """(x / rms(x) * weight, 1 / rms(x) in float32); the mean square in float32 (Zhang & Sennrich 2019)."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    inverse = (norm.square_().div_(x.shape[-1]).add_(epsilon)).rsqrt_()
+    inverse = torch.addcmul(norm.new_full((), epsilon), norm, norm, value=1 / x.shape[-1]).rsqrt_()
     return _normed(x, weight, inverse), inverse
 
 
