@@ -117,7 +117,7 @@ class LlamaCppDecoder(Decoder):
         """The newest tokens and pieces of prompts, adapter by adapter: llama.cpp has one adapter a call."""
         for number, token in tokens.items():
             self._open[number].ids.append(token)
-        budget = READ_BUSY if tokens else BATCH
+        budget = READ_BUSY if 2 * len(tokens) > len(self._open) else BATCH  # more answer than are read
         spans: dict[str, list[tuple[_Slot, int]]] = {}
         for number, slot in self._open.items():
             rest = len(slot.ids) - slot.read
