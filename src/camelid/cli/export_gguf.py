@@ -27,6 +27,7 @@ from camelid.model.export_check import (
     Logits,
     compare_tokens,
     judge_answers,
+    judge_right,
     log_probability,
     model_logits,
     read_answers,
@@ -203,11 +204,8 @@ def _right_answers(job: Job, questions: Sequence[Asked], given: Sequence[Answer]
     ours = LiveGenerator(job.lm, job.renderer, layout="separate")
     before = [c.text for c in ours.generate([one.conversation for one in questions], sampling)]
     after = [job.about.vocabulary.decode(answer.ids) for answer in given]
-    right = [sum(one.right(text) for one, text in zip(questions, texts, strict=True)) for texts in (before, after)]
-    least = MOST_LOST.get(job.kind, 1.0)
-    detail = f"{right[0]} of {len(questions)} prompts were answered rightly, {right[1]} are now"
-    figures = {"before": right[0], "after": right[1], "asked": len(questions)}
-    return Comparison("right answers", right[0] - right[1] <= least * right[0], detail, figures)
+    right = [[one.right(text) for one, text in zip(questions, texts, strict=True)] for texts in (before, after)]
+    return judge_right(*right, MOST_LOST.get(job.kind, 1.0))
 
 
 def _perplexity_rise(job: Job, runner: LlamaRunner) -> Comparison:

@@ -156,6 +156,20 @@ def judge_answers(report: AnswerReport, bound: float, what: str, against: str) -
     ]
 
 
+def judge_right(before: Sequence[bool], after: Sequence[bool], share: float) -> Comparison:
+    """Answers to the same questions that are right before and after weights are rounded: `share` of them may be lost.
+
+    A rounded model parts from the other at near ties, for better or worse, so beyond the share two standard deviations of
+    that chance are allowed: of n answers that changed sides, sqrt(n).
+    """
+    lost = sum(was and not now for was, now in zip(before, after, strict=True))
+    gained = sum(now and not was for was, now in zip(before, after, strict=True))
+    detail = f"{sum(before)} of {len(before)} prompts were answered rightly, {sum(after)} are now"
+    figures = {"before": sum(before), "after": sum(after), "lost": lost, "gained": gained, "asked": len(before)}
+    passed = lost - gained <= share * sum(before) + 2 * math.sqrt(lost + gained)
+    return Comparison("right answers", passed, detail, figures)
+
+
 def log_probability(logits: Logits, ids: Sequence[int], bos: int | None, window: int) -> tuple[float, int]:
     """(summed log-probability in nats, predicted tokens) of running text, cut into windows of `window` tokens.
 
