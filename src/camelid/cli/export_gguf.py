@@ -204,8 +204,8 @@ def _right_answers(job: Job, questions: Sequence[Asked], given: Sequence[Answer]
     ours = LiveGenerator(job.lm, job.renderer, layout="separate")
     before = [c.text for c in ours.generate([one.conversation for one in questions], sampling)]
     after = [job.about.vocabulary.decode(answer.ids) for answer in given]
-    right = [[one.right(text) for one, text in zip(questions, texts, strict=True)] for texts in (before, after)]
-    return judge_right(*right, MOST_LOST.get(job.kind, 1.0))
+    was, now = ([one.right(text) for one, text in zip(questions, texts, strict=True)] for texts in (before, after))
+    return judge_right(was, now, MOST_LOST.get(job.kind, 1.0))
 
 
 def _perplexity_rise(job: Job, runner: LlamaRunner) -> Comparison:

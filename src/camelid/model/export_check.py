@@ -159,8 +159,8 @@ def judge_answers(report: AnswerReport, bound: float, what: str, against: str) -
 def judge_right(before: Sequence[bool], after: Sequence[bool], share: float) -> Comparison:
     """Answers to the same questions that are right before and after weights are rounded: `share` of them may be lost.
 
-    A rounded model parts from the other at near ties, for better or worse, so beyond the share two standard deviations of
-    that chance are allowed: of n answers that changed sides, sqrt(n).
+    A rounded model parts from the other at near ties, for better or worse, so beyond the share two standard deviations
+    of that chance are allowed: of n answers that changed sides, sqrt(n).
     """
     lost = sum(was and not now for was, now in zip(before, after, strict=True))
     gained = sum(now and not was for was, now in zip(before, after, strict=True))
