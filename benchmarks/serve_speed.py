@@ -211,10 +211,10 @@ def main() -> None:
             words = [model, "--engine", "llamacpp", "--adapter", f"tuned={given.adapter}"]
             compare(f"{name} + LoRA, llamacpp", words, "tuned", file if given.lora else "", given.lora, given.rounds)
     words = ["smollm2", "--engine", "local"]
-    compare("smollm2, float32, local", words, "smollm2", "", "", given.rounds)
+    compare("smollm2, local", words, "smollm2", "", "", given.rounds)
     if given.adapter:
         words += ["--adapter", f"tuned={given.adapter}"]
-        compare("smollm2 + LoRA, float32, local", words, "tuned", "", "", given.rounds)
+        compare("smollm2 + LoRA, local", words, "tuned", "", "", given.rounds)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from camelid.errors import UserError
 from camelid.generate.base import Piece, Prompt, Request, Sampling
 from camelid.generate.decoder import Decoder
 from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of
-from camelid.generate.torch_decoder import TorchDecoder
+from camelid.generate.torch_decoder import READ_IDLE, TorchDecoder
 from camelid.model.layout import choose_layout, ordinary_attention
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
@@ -288,6 +288,15 @@ def test_one_thread_makes_the_decoder_and_computes_with_it(monkeypatch: pytest.M
     assert set(threads) == {"__init__", "open", "advance", "score", "embed"}
     assert len(set.union(*threads.values())) == 1
     assert threading.get_ident() not in threads["open"]
+
+
+def test_a_prompt_of_several_passes_alone() -> None:
+    generator = _live("llama")
+    prompt = _conversation(LONG * 8)
+    ids = generator.renderer.prompt(prompt)
+    assert len(ids) > 2 * READ_IDLE
+    (answer,) = generator.generate([prompt], Sampling(max_new_tokens=5))
+    assert list(answer.ids) == _greedy_by_hand(generator, prompt, 5)
 
 
 def test_what_fails_while_the_decoder_is_made_is_raised() -> None:

@@ -104,6 +104,8 @@ class TorchDecoder(Decoder):
                     del self._reading[number]
                     ready.append(number)
                     ends.append(end)
+        if not ends:  # of a long prompt on its own
+            return [], torch.empty(0, self.rows)
         return ready, self._head.logits(hidden[torch.tensor(ends, device=self._device)]).float().cpu()
 
     def _nodes(self, budget: int) -> tuple[list[Node], list[list[int]]]:
