@@ -1,4 +1,4 @@
-"""Keys and values of the answers in progress: rows in pools whose capacities double, compact from the first row on.
+"""Keys and values of the answers in progress: rows in pools of growing capacities, compact from the first row on.
 
 A row lives in the smallest pool that holds its tokens and moves up when it outgrows it, so less than half of any
 buffer is unused, no token is copied more than twice on average, and the rows that attend together have similar
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 SMALLEST = 128  # tokens of the first pool's rows
+_APART = 16
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Row:
 class Pool:
     """Rows of one capacity; the rows in use are the first ones.
 
-    keys[l] (R, K, D, C), values[l] (R, K, C, D): of layer l, each as its product reads it fastest
+    keys[l] (R, K, D, C + 16), values[l] (R, K, C, D): of layer l, each as its product reads it fastest
     """
 
     def __init__(self, capacity: int, shapes: Sequence[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
         self.capacity = capacity
         # zeros and not empty: what is masked out is multiplied by zero, and zero times NaN is NaN
-        self.keys = [torch.zeros(1, s.heads, s.key, capacity, dtype=dtype, device=device) for s in shapes]
+        # _APART: lines of keys a power of two apart would fall on the same few places of a cache
+        self.keys = [torch.zeros(1, s.heads, s.key, capacity + _APART, dtype=dtype, device=device) for s in shapes]
         self.values = [torch.zeros(1, s.heads, capacity, s.value, dtype=dtype, device=device) for s in shapes]
         self.rows: list[Row] = []
 
@@ -56,7 +58,10 @@ class Pool:
         row.capacity, row.index = self.capacity, len(self.rows)
         self.rows.append(row)
         if len(self.rows) > len(self.keys[0]):
-            self.keys, self.values = self._doubled(self.keys), self._doubled(self.values)
+            for buffers in (self.keys, self.values):
+                for layer, old in enumerate(buffers):  # one by one: never more than one is there twice
+                    buffers[layer] = old.new_zeros(2 * len(old), *old.shape[1:])
+                    buffers[layer][: len(old)] = old
 
     def remove(self, row: Row) -> None:
         """Free the place of `row`; the last row moves there."""
@@ -71,19 +76,19 @@ class Pool:
         """What every layer keeps of a row's tokens `at`, to read or to write: keys (K, D, L), then values (K, L, D)."""
         return [k[row.index, :, :, at] for k in self.keys] + [v[row.index, :, at] for v in self.values]
 
-    def _doubled(self, buffers: list[Tensor]) -> list[Tensor]:
-        made = []
-        for old in buffers:
-            new = old.new_zeros(2 * len(old), *old.shape[1:])
-            new[: len(old)] = old
-            made.append(new)
-        return made
-
 
 def copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
     """Copy what `Pool.part` gives."""
     for mine, theirs in zip(source, target, strict=True):
         theirs.copy_(mine)
+
+
+def _capacity(tokens: int) -> int:
+    """128, 256, 512, 768, 1024, 1536 ...: few kinds of rows while they are short, little left over in long ones."""
+    capacity = SMALLEST
+    while capacity < tokens:
+        capacity *= 2
+    return capacity // 4 * 3 if capacity > 512 and tokens <= capacity // 4 * 3 else capacity
 
 
 @final
@@ -128,9 +133,7 @@ class Pools:
         new.rows[row.index] = row
 
     def _pool(self, tokens: int) -> Pool:
-        capacity = SMALLEST
-        while capacity < tokens:
-            capacity *= 2
+        capacity = _capacity(tokens)
         if capacity not in self._pools:
             self._pools[capacity] = Pool(capacity, self._shapes, self._dtype, self.device)
         return self._pools[capacity]
