@@ -25,8 +25,12 @@ from selenium.webdriver.common.keys import Keys
 
 IMAGES = Path(__file__).parent / "images"
 TALKS = {
-    "en": ["Who are you?", "What is 17 plus 25?", "Sort these numbers from small to large: 9, 2, 7"],
-    "zh": ["你是谁？", "17 加 25 等于多少？", "把这些数从小到大排列：9、2、7"],
+    "en": [
+        "Who are you?",
+        "Price list: tea: $12, cake: $81, soup: $94. How much is the cake?",
+        "Sort these numbers from small to large: 9, 2, 7",
+    ],
+    "zh": ["你是谁？", "请提取name、age，写成JSON：李娜今年31岁。", "把这些数从小到大排列：9、2、7"],
 }
 
 
