@@ -25,6 +25,9 @@ from camelid.model.llama_runtime import F32, cores, last_words, require_llama_cp
 BATCH = 512  # tokens of one call, as llama.cpp's own programs have it
 READ_BUSY = 128  # tokens of prompts read beside running answers
 _SHARED_LEAST = 16  # a common beginning shorter than this is read again rather than copied
+# Of a prompt that is known, so many tokens are read anew: for a single one llama.cpp rounds otherwise than for several,
+# and a question asked twice with one seed would be answered in two ways.
+_READ_LEAST = 16
 
 
 @dataclass(eq=False)
@@ -248,11 +251,11 @@ class LlamaCppDecoder(Decoder):
         self._set = adapter
 
     def _best_donor(self, ids: list[int], adapter: str) -> tuple[_Slot | None, int]:
-        """The slot whose tokens begin most like `ids`, and how many they share; the last one is always read anew."""
+        """The slot whose tokens begin most like `ids`, and how many they share; the last ones are always read anew."""
         best: tuple[_Slot | None, int] = (None, 0)
         for slot in (*self._open.values(), *self._parked.values()):
             if slot.adapter == adapter:
-                common = _common(slot.ids[: slot.read], ids[:-1])
+                common = _common(slot.ids[: slot.read], ids[:-_READ_LEAST])
                 if common > best[1]:
                     best = slot, common
         return best
