@@ -34,10 +34,9 @@ SUBJECTS = [
 
 @dataclass
 class Stream:
-    """What one client saw; seconds since it asked."""
+    """What one client saw; `first` in seconds since it asked."""
 
     first: float = 0.0
-    seconds: float = 0.0
     tokens: int = 0
     text: str = ""
     faults: list[str] = field(default_factory=list)
@@ -79,7 +78,6 @@ async def ask(port: int, number: int, model: str, new: int) -> Stream:
             if piece and not out.first:
                 out.first = time.perf_counter() - start
             out.text += piece
-    out.seconds = time.perf_counter() - start
     if not ended:
         out.faults.append("the stream broke off")
     writer.close()

@@ -156,7 +156,6 @@ class SlotStep(AttentionStep):
         self.input_ids = torch.from_numpy(np.concatenate(ids).astype(np.int64))[None].to(device)
         self.position_ids = torch.from_numpy(np.concatenate(positions).astype(np.int64))[None].to(device)
         self.node_ends = [start + len(node.ids) - 1 for start, node in zip(starts, nodes, strict=True)]
-        self.node_starts = starts
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None

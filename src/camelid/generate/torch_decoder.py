@@ -54,8 +54,8 @@ class TorchDecoder(Decoder):
         config: Any = model.config
         self.context = int(config.get_text_config().max_position_embeddings)
         self._model, self._routing = model, routing
-        self._head = _PackedHead(head_of(model))
-        self.rows = len(head_of(model).weight)
+        head = head_of(model)
+        self._head, self.rows = _PackedHead(head), len(head.weight)
         weight: Tensor = model.get_input_embeddings().weight  # type: ignore[operator]
         self._device = weight.device
         shapes = self._probed()

@@ -64,16 +64,16 @@ class Product:
 class _Adapter:
     """One adapter of a joint layer, by part: factors (a, b) of a low-rank update, or a weight in the base's place.
 
-    joint: all low-rank updates as one: a's below each other, b's along a diagonal. (A product costs 60 us however small
-    it is.)
+    joint: all low-rank updates as one: a's below each other, b's along a diagonal; made when first needed. (A product
+    costs 60 us however small it is.)
     """
 
     factors: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     instead: dict[int, Product] = field(default_factory=dict)
     joint: tuple[Product, Product] | None = None
 
-    def join(self, sizes: Sequence[int]) -> None:
-        """Make `joint` for parts with so many outputs each."""
+    def _joined(self, sizes: Sequence[int]) -> tuple[Product, Product]:
+        """The low-rank updates as one, for parts with so many outputs each."""
         down = torch.cat([a for a, _ in self.factors.values()])
         up = down.new_zeros(sum(sizes), len(down))
         column = 0
@@ -81,11 +81,12 @@ class _Adapter:
             start = sum(sizes[:part])
             up[start : start + len(b), column : column + len(a)] = b
             column += len(a)
-        self.joint = Product(down, None), Product(up, None)
+        return Product(down, None), Product(up, None)
 
     def apply(self, x: Tensor, y: Tensor, sizes: Sequence[int]) -> None:
         """Put the adapter on y (N, O) for inputs x (N, I)."""
-        if self.joint is not None:
+        if self.factors:
+            self.joint = self.joint or self._joined(sizes)
             down, up = self.joint
             y.add_(up(down(x)))
         for part, product in self.instead.items():
@@ -121,7 +122,7 @@ class PackedLinear(nn.Module):
             update.a.detach().to(self._dtype),
             (update.b.detach() * update.scale).to(self._dtype),
         )
-        adapter.join(self.sizes)
+        adapter.joint = None
 
     def put(self, name: str, part: int, weight: Tensor, bias: Tensor | None) -> None:
         """A weight that takes the place of the layer number `part` for rows of the adapter `name`."""
