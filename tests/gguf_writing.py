@@ -6,6 +6,7 @@ llama.cpp's convert_hf_to_gguf.py.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,7 +102,7 @@ def random_model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     """A float32 model of random weights, norms and biases included, whose logits are not all alike."""
     kind, config = MODELS[name]
     torch.manual_seed(seed)
-    model = kind(config)
+    model = kind(copy.deepcopy(config))  # a model's attention is a field of its configuration: never one of two models
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
