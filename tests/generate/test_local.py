@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -383,3 +387,26 @@ def test_user_text_in_a_prompt_is_never_a_control_token(served: LocalGenerator) 
     assert isinstance(prompt, Prompt)
     assert prompt.ids is not None
     assert end not in prompt.ids
+
+
+LEFT_OPEN = """
+from test_local import *
+from test_local import _renderer
+model, first = tiny_model("llama"), threading.Event()
+choose_layout(model, "tree")
+generator = LocalGenerator(lambda: decoder_of(model, Routing(), "tree"), _renderer(), {"base": ""})
+generator.renderer.stop_ids = ()
+for prompt in PROMPTS * 12:
+    generator.submit(Request(generator.prepare(prompt), Sampling(max_new_tokens=3000)), lambda piece: first.set())
+assert first.wait(60)
+"""
+
+
+def test_a_program_may_end_while_it_is_answered() -> None:
+    """Python kills threads that compute when it exits, and PyTorch aborts the process of one that is killed."""
+    folder = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(folder.parent)))}
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr

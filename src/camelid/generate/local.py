@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -106,6 +107,7 @@ class LocalGenerator(Generator):
         self._thread = threading.Thread(target=self._serve, args=(make, made), daemon=True, name="camelid")
         self._thread.start()
         decoder, self._batcher = made.result()
+        atexit.register(self.close)  # Python kills what still computes at its exit, and PyTorch then aborts
         self.models, self.context, self.slots = tuple(adapters), decoder.context, decoder.slots
 
     def _serve(self, make: Callable[[], Decoder], made: Future[tuple[Decoder, Batcher]]) -> None:
@@ -148,6 +150,7 @@ class LocalGenerator(Generator):
         """End the thread; what runs is cancelled."""
         self._batcher.close()
         self._thread.join()
+        atexit.unregister(self.close)
 
     @property
     def load(self) -> tuple[int, int]:
