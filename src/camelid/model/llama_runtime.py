@@ -53,7 +53,27 @@ def require_llama_cpp(what: str) -> Any:
     if _callback is None:
         _callback = llama_cpp.llama_log_callback(_remember)
         llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+        if b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info():
+            _keep_off_amx(llama_cpp)
     return llama_cpp
+
+
+def _keep_off_amx(llama_cpp: Any) -> None:
+    """Let models be loaded for the ordinary kernels.
+
+    GCC 12 drops the stores before `_tile_loadconfig`, whose declared input is 8 bytes of 64, so llama.cpp's AMX kernels
+    that it compiled end the process by an illegal instruction at the first product. Which compiler made an installed
+    library cannot be seen.
+    """
+    defaults = llama_cpp.llama_model_default_params
+
+    def parameters() -> Any:
+        made = defaults()
+        made.use_extra_bufts = False  # weights in AMX's order, and others that are repacked
+        return made
+
+    for module in (llama_cpp, llama_cpp.llama_cpp):  # its `Llama` asks the inner one
+        module.llama_model_default_params = parameters
 
 
 _said: deque[str] = deque(maxlen=20)
