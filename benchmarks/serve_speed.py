@@ -4,7 +4,7 @@
     python benchmarks/serve_speed.py --nano 200                # streams of `nano`: all right, in order, how fast
 
 Each server is a process of its own, on loopback, asked by this one over plain sockets. "direct" is llama-cpp-python's
-own `Llama` on the same file, prompts and cores. Rounds alternate between what is compared; medians are printed.
+own `Llama` on the same file, prompts and cores (and kernels: what keeps us off AMX keeps it off). Rounds alternate between what is compared; medians are printed.
 """
 
 from __future__ import annotations
@@ -112,10 +112,12 @@ def direct(file: str, adapter: str, count: int) -> None:
     """llama-cpp-python by itself, in this process: prints tokens a second of `count` answers, one after another."""
     import os
 
-    from llama_cpp import Llama
+    from camelid.model.llama_runtime import require_llama_cpp
 
     cores = len(os.sched_getaffinity(0))
-    llama = Llama(file, n_ctx=2048, n_threads=cores, n_threads_batch=cores, verbose=False, lora_path=adapter or None)
+    llama = require_llama_cpp("comparing").Llama(
+        file, n_ctx=2048, n_threads=cores, n_threads_batch=cores, verbose=False, lora_path=adapter or None
+    )
     llama.create_chat_completion(talk(999), max_tokens=8, temperature=0)  # type: ignore[arg-type]
     start, tokens = time.perf_counter(), 0
     for number in range(count):
