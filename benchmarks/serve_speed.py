@@ -4,7 +4,8 @@
     python benchmarks/serve_speed.py --nano 200                # streams of `nano`: all right, in order, how fast
 
 Each server is a process of its own, on loopback, asked by this one over plain sockets. "direct" is llama-cpp-python's
-own `Llama` on the same file, prompts and cores (and kernels: what keeps us off AMX keeps it off). Rounds alternate between what is compared; medians are printed.
+own `Llama` on the same file, prompts, cores and kernels (what keeps us off AMX keeps it off). Rounds alternate between
+what is compared; medians are printed.
 """
 
 from __future__ import annotations
