@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import ARCHITECTURES, tiny_base, tiny_model
+from tiny import ARCHITECTURES, tiny_base, tiny_model, two_threads
 from torch import nn
 
 from camelid.data.pack import Example
@@ -149,7 +149,9 @@ def test_an_answer_that_outgrows_its_pool_goes_on_the_same() -> None:
     assert completion.text == generator.renderer.vocabulary.decode(answer)
 
 
+@settings(max_examples=30)
 @given(st.permutations(range(6)), st.integers(1, 6), st.integers(0, 3))
+@two_threads()
 def test_the_nth_answer_for_a_seed_does_not_depend_on_its_company(order: list[int], count: int, answer: int) -> None:
     """Bit for bit: the log-probabilities too, wherever oneDNN packs (float32, CPU)."""
     generator = _SHARED
@@ -161,6 +163,29 @@ def test_the_nth_answer_for_a_seed_does_not_depend_on_its_company(order: list[in
 
 
 _SHARED = _live()
+
+
+@pytest.mark.parametrize("length", [130, 260, 300, 400, 520, 700, 800, 1030, 1300])
+def test_the_keys_of_longer_rows_change_nothing(length: int) -> None:
+    """Rows of a pool attend over as many keys as the longest has; matrix products split long sums by their length."""
+    model, routing = tiny_model("llama"), Routing()
+    choose_layout(model, "tree")
+    pack_for_good(model, routing, layout="tree")
+
+    def after(*lengths: int) -> torch.Tensor:
+        """The first prompt's logits, four tokens in, beside prompts of the other lengths."""
+        decoder = TorchDecoder(model, routing, slots=9)
+        slots = [decoder.open(np.arange(n, dtype=np.int32) * 7 % 90 + 100, "", n + 9) for n in lengths]
+        running: dict[int, int] = {}
+        while len(running) < len(slots):
+            running |= dict.fromkeys(decoder.advance({})[0], 105)
+        for _ in range(4):
+            order, logits = decoder.advance(running)
+        return logits[order.index(slots[0])]
+
+    alone = after(length)
+    for other in range(length + 50, length + 400, 50):
+        assert torch.equal(after(length, other), alone), f"beside {other} tokens"
 
 
 def test_seeds_and_numbers_of_answers_give_other_answers(served: LocalGenerator) -> None:

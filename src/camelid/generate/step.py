@@ -26,6 +26,9 @@ from camelid.model.attend import TreeLayout, attend_tree
 
 SLOT_ATTENTION = "camelid_slots"
 BLOCK = 64  # tokens of a prompt's blocks
+# Values added up in one product: longer sums (of more than 384 in MKL on AVX-512) are split by their length, and that
+# follows from the pool's longest row.
+_SUMMED = 256
 _TAILS = (16, 32, 64)  # a last, shorter block takes the work of the next of these
 
 
@@ -220,7 +223,12 @@ def _attended(
     """softmax(q k + mask) v: query (B, Q, D), keys (B, D, T), values (B, T, E); `mask` for scores with B as `shape`."""
     scores = torch.bmm(query, keys)
     (scores if shape is None else scores.view(*shape, *scores.shape[1:])).add_(mask)
-    return torch.bmm(torch.softmax(scores, -1), values)
+    shares = torch.softmax(scores, -1)
+    out = torch.bmm(shares[..., :_SUMMED], values[:, :_SUMMED])
+    for start in range(_SUMMED, values.shape[1], _SUMMED):
+        piece = slice(start, start + _SUMMED)
+        out.baddbmm_(shares[..., piece], values[:, piece])
+    return out
 
 
 def _mask_of_block(length: int, group: _Reading, window: int | None) -> Tensor:
