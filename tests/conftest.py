@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("camelid", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("camelid")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is loaded
+    # Two workers with a thread for each core wait for one another at every product, many times as long as it takes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

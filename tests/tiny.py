@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -144,3 +146,14 @@ def chat_rows(path: Path, count: int = 24) -> Path:
             rows.append({"instruction": f"请把数字{i}说出来", "input": "", "output": f"数字是{i}。"})
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     return path
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    """For what must hold however products are shared out between threads (tests run with one where two run at once)."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)

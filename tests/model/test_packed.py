@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import ARCHITECTURES, tiny_model, with_random_adapter
+from tiny import ARCHITECTURES, tiny_model, two_threads, with_random_adapter
 from torch import Tensor, nn
 
 from camelid.config import LoraSettings
@@ -96,6 +96,7 @@ def test_rows_of_several_adapters_in_one_batch() -> None:
 
 
 @pytest.mark.parametrize("shape", [(960, 576), (576, 1536), (4096, 576), (640, 3072), (16, 2048), (80, 48), (48, 4)])
+@two_threads()
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(shape: tuple[int, int]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     if not packs(weight):
