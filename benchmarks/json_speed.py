@@ -11,17 +11,10 @@ import argparse
 import json
 import statistics
 import time
+from pathlib import Path
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "answer": {"type": "string"},
-        "confidence": {"type": "integer", "minimum": 0, "maximum": 10},
-        "topics": {"type": "array", "items": {"enum": ["数学", "language", "other"]}, "minItems": 1, "maxItems": 3},
-    },
-    "required": ["answer", "confidence", "topics"],
-    "additionalProperties": False,
-}
+CASES = Path(__file__).resolve().parents[1] / "tests" / "cases"
+SCHEMA = json.loads((CASES / "answer_schema.json").read_text("utf-8"))  # that of tests/generate/test_real_model.py
 
 
 def main() -> None:
@@ -44,11 +37,11 @@ def main() -> None:
 
     loaded = load_model(given.model, dtype=given.dtype)
     layout, _ = choose_layout(loaded.model, "tree")
-    renderer = Renderer(loaded.vocabulary, template_for("auto", loaded.vocabulary), 1 << 20)
-    free_renderer = Renderer(loaded.vocabulary, template_for("auto", loaded.vocabulary), 1 << 20)
-    free_renderer.stop_ids = ()
-    bound = LiveGenerator(loaded.model, renderer, layout=layout)
-    free = LiveGenerator(loaded.model, free_renderer, layout=layout)
+    template = template_for("auto", loaded.vocabulary)
+    bound, free = (
+        LiveGenerator(loaded.model, Renderer(loaded.vocabulary, template, 1 << 20), layout=layout) for _ in range(2)
+    )
+    free.renderer.stop_ids = ()
     prompts = [row.conversation for row in make_skill_rows(5, given.count)]
     temperatures = [float(i % 2) for i in range(given.count)]
 

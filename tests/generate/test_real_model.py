@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -99,16 +100,7 @@ def test_two_hundred_answers_are_transformers() -> None:
     _check(200, 32)
 
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "answer": {"type": "string"},
-        "confidence": {"type": "integer", "minimum": 0, "maximum": 10},
-        "topics": {"type": "array", "items": {"enum": ["数学", "language", "other"]}, "minItems": 1, "maxItems": 3},
-    },
-    "required": ["answer", "confidence", "topics"],
-    "additionalProperties": False,
-}
+SCHEMA = json.loads((Path(__file__).parents[1] / "cases" / "answer_schema.json").read_text("utf-8"))
 
 
 def _check_schema(count: int) -> None:
