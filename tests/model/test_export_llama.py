@@ -47,7 +47,10 @@ def test_every_number_type_gives_them_within_its_rounding(tmp_path: Path, kind: 
     path, model = tmp_path / "m.gguf", random_model("qwen3")
     write_model(path, model, plan_of(model), kind)
     take_stored_values(path, model)
-    assert relative_gap(path, model) < BOUNDS[kind]
+    gap = relative_gap(path, model)
+    assert gap < BOUNDS[kind]
+    if kind != "f16":  # whose products some processors make in float32
+        assert gap > BOUNDS["f32"]
 
 
 def test_broken_on_purpose_llama_cpp_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
