@@ -22,10 +22,11 @@ from camelid.generate.local import LiveGenerator, LocalGenerator
 from camelid.model.export import write_model
 from camelid.model.gguf_lora import write_lora
 from camelid.model.layout import choose_layout
+from camelid.model.llama_runtime import threads
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (pip install '.[gguf]')")
 
-from camelid.generate.llamacpp import LlamaCppDecoder
+from camelid.generate.llamacpp import LlamaCppDecoder, _whole_blocks
 
 TEXTS = ["Sort 3, 1, 2", "你好", "Sort 3, 1, 2 and 9 please", "a", "请排序：3、1、2"]
 
@@ -98,6 +99,20 @@ def test_a_prompt_that_begins_as_a_finished_one_is_read_from_where_they_part(
     prompts = [_talk("long beginning " * 6 + ending) for ending in ("one", "two")]
     sampling = Sampling(max_new_tokens=6)
     first = served.generate(prompts[:1], sampling)
+    read = _counted(monkeypatch)
+    assert served.generate(prompts[:1], sampling) == first
+    assert read[0] == _last_block(served, prompts[0])  # the blocks before it were there
+    second = served.generate(prompts[1:], sampling)
+    other = _ours().generate(prompts[1:], sampling)
+    assert second[0].text == other[0].text
+    read.clear()
+    tuned = Request(served.prepare(prompts[0]), Sampling(max_new_tokens=1), "tuned")
+    served.generate_each([tuned])
+    assert sum(read) == len(tuned.prompt)  # another adapter's keys and values are not its own
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens of each call from now on."""
     read: list[int] = []
     run = LlamaCppDecoder._run
 
@@ -106,14 +121,45 @@ def test_a_prompt_that_begins_as_a_finished_one_is_read_from_where_they_part(
         run(decoder, count)
 
     monkeypatch.setattr(LlamaCppDecoder, "_run", counted)
-    assert served.generate(prompts[:1], sampling) == first
-    assert read[0] == 16  # all but these was there
-    second = served.generate(prompts[1:], sampling)
-    other = _ours().generate(prompts[1:], sampling)
-    assert second[0].text == other[0].text
-    read.clear()
-    served.generate_each([Request(served.prepare(prompts[0]), sampling, "tuned")])
-    assert read[0] > 20  # another adapter's keys and values are not its own
+    return read
+
+
+def _last_block(generator: LocalGenerator, prompt: Conversation) -> int:
+    length = len(generator.prepare(prompt))
+    return length - _whole_blocks(length - 1)
+
+
+def test_a_question_asked_again_has_the_same_answer_to_the_last_bit(files: tuple[Path, Path]) -> None:
+    """In llama.cpp's usual rounding, whatever was asked between, if nothing runs beside it."""
+    generator = LocalGenerator(lambda: LlamaCppDecoder(files[0], {}, slots=4), _renderer(), {"base": ""})
+    talks = [_talk(head + text) for head in ("", "a long beginning of many words " * 8) for text in TEXTS]
+    random = np.random.default_rng(4)
+    first: dict[int, list[float]] = {}
+    again = 0
+    try:
+        for _ in range(60):
+            which, count = int(random.integers(len(talks))), int(random.choice([1, 1, 1, 3]))
+            sampling = Sampling(max_new_tokens=12, temperature=1.0, seed=which, logprobs=0)
+            asked = [Request(generator.prepare(talks[which]), sampling, answer=i) for i in range(count)]
+            scores = [score.logprob for score in generator.generate_each(asked)[0].scores]
+            if count == 1:
+                again += which in first
+                assert scores == first.setdefault(which, scores)
+    finally:
+        generator.close()
+    assert again > 30
+
+
+def test_prompts_that_are_read_together_share_what_they_begin_with(
+    served: LocalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = _counted(monkeypatch)
+    prompts = [_talk("long beginning " * 6 + ending) for ending in ("one", "two", "three")]
+    sampling = Sampling(max_new_tokens=1)
+    requests = [Request(served.prepare(prompt), sampling) for prompt in prompts]
+    answers = served.generate_each(requests)
+    assert [answer.text for answer in answers] == [a.text for a in _ours().generate(prompts, sampling)]
+    assert sum(read) == len(requests[0].prompt) + sum(_last_block(served, prompt) for prompt in prompts[1:])
 
 
 def test_answers_wait_for_cells_and_are_all_given(served: LocalGenerator) -> None:
@@ -151,3 +197,13 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF nonsense")
     with pytest.raises(UserError, match="cannot load it"):
         LlamaCppDecoder(path, {}, slots=1)
+
+
+@pytest.mark.parametrize(("said", "wanted"), [("3", 3), ("", None), ("0", None), ("2,1", None)])
+def test_llama_cpp_takes_as_many_threads_as_pytorch(
+    said: str, wanted: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(7)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads() == (wanted or 7)

@@ -20,14 +20,14 @@ from torch import Tensor
 from camelid.data.pack import Example
 from camelid.errors import UserError
 from camelid.generate.decoder import Decoder
-from camelid.model.llama_runtime import F32, cores, last_words, require_llama_cpp
+from camelid.model.llama_runtime import F32, last_words, require_llama_cpp, threads
 
 BATCH = 512  # tokens of one call, as llama.cpp's own programs have it
 READ_BUSY = 128  # tokens of prompts read beside running answers
-_SHARED_LEAST = 16  # a common beginning shorter than this is read again rather than copied
-# Of a prompt that is known, so many tokens are read anew: for a single one llama.cpp rounds otherwise than for several,
-# and a question asked twice with one seed would be answered in two ways.
-_READ_LEAST = 16
+# A prompt is read in blocks, each in a call of its own, and shared in whole blocks: llama.cpp rounds by how many tokens
+# a call has, and a question asked twice with one seed would be answered in two ways. Blocks of 64 are read at full
+# speed; shorter ones share more of a short beginning, such as a template's own system prompt.
+_BLOCK, _FIRST_BLOCKS = 64, 8
 
 
 @dataclass(eq=False)
@@ -93,19 +93,40 @@ class LlamaCppDecoder(Decoder):
 
     def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:
         """A slot; what it has in common with another's beginning is shared."""
-        ids = [int(i) for i in prompt]
-        donor, common = self._best_donor(ids, adapter)
+        new = _Slot(-1, [int(i) for i in prompt], adapter, tokens)
+        donor, common = self._best_donor(new)
+        if not self._open:
+            self._forget_beside(donor, common)
         spare = 1 if donor is not None and donor.sequence in self._parked else 0
         while not self._free or (not self._fits(tokens) and len(self._parked) > spare):
             self._evict(keep=donor)
-        slot = _Slot(self._free.pop(), ids, adapter, tokens)
-        if donor is not None and common >= _SHARED_LEAST:
-            self._llama.llama_memory_seq_cp(self._memory, donor.sequence, slot.sequence, 0, common)
-            slot.read = common
-        self._open[slot.sequence] = slot
+        new.sequence = self._free.pop()
+        self._share(new)
+        self._open[new.sequence] = new
         while self._parked and not self._fits(0):
             self._evict(keep=None)
-        return slot.sequence
+        return new.sequence
+
+    def _forget_beside(self, donor: _Slot | None, common: int) -> None:
+        """Forget what is parked but the first `common` tokens of `donor`, so that what follows lies behind these.
+
+        Attention rounds by the cells in which keys lie: a question asked twice would have two answers.
+        """
+        for parked in [parked for parked in self._parked.values() if parked is not donor]:
+            self._forget(self._parked.pop(parked.sequence))
+        if donor is None:
+            self._llama.llama_memory_clear(self._memory, False)
+        else:
+            self._llama.llama_memory_seq_rm(self._memory, donor.sequence, common, -1)
+            del donor.ids[common:]
+            donor.read = donor.tokens = common
+
+    def _share(self, slot: _Slot) -> None:
+        """Take over the blocks that `slot` has to read next, where another has read them."""
+        donor, common = self._best_donor(slot)
+        if donor is not None and common > slot.read:
+            self._llama.llama_memory_seq_cp(self._memory, donor.sequence, slot.sequence, slot.read, common)
+            slot.read = common
 
     def close(self, slot: int) -> None:
         """Keep what the slot holds until its room is needed."""
@@ -121,19 +142,28 @@ class LlamaCppDecoder(Decoder):
         for number, token in tokens.items():
             self._open[number].ids.append(token)
         budget = READ_BUSY if 2 * len(tokens) > len(self._open) else BATCH  # more answer than are read
-        spans: dict[str, list[tuple[_Slot, int]]] = {}
+        newest: dict[str, list[_Slot]] = {}
+        blocks: dict[str, list[_Slot]] = {}  # a slot as often as it reads blocks
         for number, slot in self._open.items():
-            rest = len(slot.ids) - slot.read
-            take = rest if number in tokens else min(rest, budget)
-            budget -= 0 if number in tokens else take
-            if take:
-                spans.setdefault(slot.adapter, []).append((slot, take))
+            if number in tokens:
+                newest.setdefault(slot.adapter, []).append(slot)
+                continue
+            at = slot.read
+            while at < len(slot.ids) and budget > 0:
+                stop = _block_end(at, len(slot.ids))
+                budget, at = budget - (stop - at), stop
+                blocks.setdefault(slot.adapter, []).append(slot)
         ready: list[int] = []
         rows: list[np.ndarray] = []
-        for adapter, work in spans.items():
+        for adapter in sorted({*newest, *blocks}, key=lambda name: name != self._set):
             self._use(adapter)
-            for part in _batches(work):
-                self._decode(part, ready, rows)
+            together = newest.get(adapter, [])
+            for start in range(0, len(together), BATCH):
+                self._decode(together[start : start + BATCH], ready, rows)
+            for slot in blocks.get(adapter, []):
+                if slot.read < len(slot.ids):
+                    self._share(slot)
+                    self._decode([slot], ready, rows)
         logits = np.stack(rows) if rows else np.zeros((0, self.rows), np.float32)
         return ready, torch.from_numpy(logits)
 
@@ -169,7 +199,7 @@ class LlamaCppDecoder(Decoder):
         parameters.n_ctx = self._cells
         parameters.n_batch = parameters.n_ubatch = BATCH
         parameters.n_seq_max = 2 * self.slots
-        parameters.n_threads = parameters.n_threads_batch = cores()
+        parameters.n_threads = parameters.n_threads_batch = threads()
         if precise:
             parameters.type_k = parameters.type_v = F32
             parameters.flash_attn_type = self._llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds queries to float16
@@ -183,16 +213,17 @@ class LlamaCppDecoder(Decoder):
             )
         return handle
 
-    def _decode(self, part: list[tuple[_Slot, int]], ready: list[int], rows: list[np.ndarray]) -> None:
+    def _decode(self, slots: list[_Slot], ready: list[int], rows: list[np.ndarray]) -> None:
+        """The next block of each slot in one call; slots are ready whose tokens are all read by it."""
         count, wanted = 0, []
-        for slot, take in part:
-            last = slot.read + take == len(slot.ids)
-            self._put(count, slot.ids[slot.read : slot.read + take], slot.read, slot.sequence)
-            if last:
-                self._arrays["logits"][count + take - 1] = 1
-                wanted.append((slot.sequence, count + take - 1))
-            slot.read += take
-            count += take
+        for slot in slots:
+            ids = slot.ids[slot.read : _block_end(slot.read, len(slot.ids))]
+            self._put(count, ids, slot.read, slot.sequence)
+            slot.read += len(ids)
+            count += len(ids)
+            if slot.read == len(slot.ids):
+                self._arrays["logits"][count - 1] = 1
+                wanted.append((slot.sequence, count - 1))
         self._run(count)
         for number, at in wanted:
             ready.append(number)
@@ -250,12 +281,12 @@ class LlamaCppDecoder(Decoder):
             raise RuntimeError(f"llama.cpp refuses the adapter {adapter!r}: {last_words()}")
         self._set = adapter
 
-    def _best_donor(self, ids: list[int], adapter: str) -> tuple[_Slot | None, int]:
-        """The slot whose tokens begin most like `ids`, and how many they share; the last ones are always read anew."""
+    def _best_donor(self, new: _Slot) -> tuple[_Slot | None, int]:
+        """The slot whose tokens begin most like those of `new`, and how many: whole blocks, never the last token."""
         best: tuple[_Slot | None, int] = (None, 0)
         for slot in (*self._open.values(), *self._parked.values()):
-            if slot.adapter == adapter:
-                common = _common(slot.ids[: slot.read], ids[:-_READ_LEAST])
+            if slot.adapter == new.adapter and slot is not new:
+                common = _whole_blocks(_common(slot.ids[: slot.read], new.ids[:-1]))
                 if common > best[1]:
                     best = slot, common
         return best
@@ -281,14 +312,12 @@ def _common(left: list[int], right: list[int]) -> int:
     return int(differ[0]) if len(differ) else length
 
 
-def _batches(work: list[tuple[_Slot, int]]) -> list[list[tuple[_Slot, int]]]:
-    """The pieces of a pass in calls of at most BATCH tokens; a piece is never longer."""
-    batches: list[list[tuple[_Slot, int]]] = [[]]
-    count = 0
-    for slot, take in work:
-        if count + take > BATCH:
-            batches.append([])
-            count = 0
-        batches[-1].append((slot, take))
-        count += take
-    return batches
+def _block_end(start: int, length: int) -> int:
+    """Where the block ends that begins at `start` of so many tokens."""
+    return min(start + (_FIRST_BLOCKS if start < _BLOCK else _BLOCK), length)
+
+
+def _whole_blocks(tokens: int) -> int:
+    """How many of the first tokens stand in whole blocks."""
+    size = _FIRST_BLOCKS if tokens < _BLOCK else _BLOCK
+    return tokens // size * size

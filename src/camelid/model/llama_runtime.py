@@ -29,8 +29,14 @@ _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 F32 = 0  # ggml's number of the type, for keys and values
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
+def threads() -> int:
+    """As many as PyTorch takes: OMP_NUM_THREADS where it is set, else one for each core that this process may use.
+
+    More threads than cores are free for wait for one another at every product.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -113,8 +119,8 @@ class LlamaRunner:
                 n_ctx=context,
                 n_batch=context,
                 n_ubatch=context,
-                n_threads=cores(),
-                n_threads_batch=cores(),
+                n_threads=threads(),
+                n_threads_batch=threads(),
                 n_gpu_layers=0,
                 logits_all=True,
                 type_k=F32,

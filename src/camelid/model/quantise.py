@@ -13,7 +13,7 @@ from pathlib import Path
 from camelid.errors import UserError
 from camelid.model.gguf import GGUFFile
 from camelid.model.gguf_write import KINDS
-from camelid.model.llama_runtime import cores, last_words, require_llama_cpp
+from camelid.model.llama_runtime import last_words, require_llama_cpp, threads
 
 # Name -> llama_ftype of llama.h. Those that need an importance matrix (iq1 to iq3) are not here.
 QUANTISED: dict[str, int] = {
@@ -40,7 +40,7 @@ def quantise(source: Path, target: Path, name: str) -> None:
     llama_cpp = require_llama_cpp(f"quantising to {name}")
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = QUANTISED[name]
-    parameters.nthread = cores()
+    parameters.nthread = threads()
     code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(parameters))
     if code != 0:
         raise UserError(
