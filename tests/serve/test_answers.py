@@ -17,6 +17,7 @@ from serving import KEY, Scripted, Served, chat, error_of, in_shape, request_byt
 from camelid.data.records import Conversation
 from camelid.errors import UserError
 from camelid.generate.base import Piece, Request, TokenScore
+from camelid.serve.server import listening_socket
 from camelid.serve.service import Service
 from camelid.serve.settings import Settings
 
@@ -390,3 +391,22 @@ def test_an_embedding_keeps_its_place_until_it_is_made() -> None:
         time.sleep(0.2)
         assert served.taken == 1, "it is still being made"
         wait_for(lambda: served.taken == 0, 1.0)
+
+
+def test_an_answer_is_sent_at_once() -> None:
+    """Its second packet does not wait until the first is acknowledged, 40 ms later."""
+
+    async def accepted() -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            seen.set_result(option)
+            writer.close()
+
+        listener = listening_socket(Settings(KEY, port=0))
+        async with await asyncio.start_server(hear, sock=listener):
+            with socket.create_connection(listener.getsockname()):
+                return await seen
+
+    assert asyncio.run(accepted())
