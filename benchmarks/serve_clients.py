@@ -156,19 +156,26 @@ async def overload(port: int, clients: int, seconds: float) -> dict[str, Any]:
 
 
 @contextmanager
-def server(slots: int, queue: int, tally: Tally) -> Iterator[int]:
-    """The port of an echo's server; it must end well."""
-    words = ["serve", "echo", "--port", "0", "--api-key", KEY, "--slots", str(slots), "--max-queue", str(queue)]
-    process = subprocess.Popen([sys.executable, "-m", "camelid.cli.main", *words], stderr=subprocess.PIPE, text=True)
+def server(*words: str) -> Iterator[int]:
+    """The port of `camelid serve` with these words, in a process of its own; it must end well."""
+    command = [sys.executable, "-m", "camelid", "serve", *words, "--port", "0", "--api-key", KEY]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        found = re.search(r":(\d+)/v1", process.stderr.readline())
-        assert found, "the server did not start"
+        found = next((found for line in process.stderr if (found := re.search(r":(\d+)/v1", line))), None)
+        if found is None:
+            raise SystemExit("the server did not start")
         yield int(found[1])
     finally:
         process.terminate()
-        if code := process.wait(60):
-            tally.leaks.append(f"exit code {code}")
+        code = process.wait(60)
+    if code:
+        raise SystemExit(f"the server ended with exit code {code}")
+
+
+def echo(slots: int, queue: int) -> tuple[str, ...]:
+    """The words of an echo's server."""
+    return "echo", "--slots", str(slots), "--max-queue", str(queue)
 
 
 def main() -> int:
@@ -183,9 +190,9 @@ def main() -> int:
     args = parser.parse_args()
     random.seed(args.seed)
     tally = Tally()
-    with server(args.slots, 2 * args.clients, tally) as port:
+    with server(*echo(args.slots, 2 * args.clients)) as port:
         memory = asyncio.run(rounds(port, args.clients, args.seconds, tally))
-    with server(4, 4, tally) as port:
+    with server(*echo(4, 4)) as port:
         refusals = asyncio.run(overload(port, 80, args.overload_seconds))
     slow = max(tally.freed)
     result = {

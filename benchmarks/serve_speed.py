@@ -13,17 +13,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serve_clients import KEY, request
+from serve_clients import request, server
 
 NEW_TOKENS = 64
 # each about 20 tokens with SmolLM2's template and without a system prompt; each begins differently
@@ -90,23 +87,6 @@ async def together(port: int, numbers: range, model: str, new: int = NEW_TOKENS)
     start = time.perf_counter()
     streams = await asyncio.gather(*(ask(port, i, model, new) for i in numbers))
     return sum(s.tokens for s in streams) / (time.perf_counter() - start), list(streams)
-
-
-@contextmanager
-def server(*words: str) -> Iterator[int]:
-    """The port of a server that has answered once."""
-    command = [sys.executable, "-m", "camelid", "serve", *words, "--port", "0", "--api-key", KEY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(r":(\d+)/v1", line):
-                yield int(found[1])
-                return
-        raise SystemExit("the server did not start")
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def direct(file: str, adapter: str, count: int) -> None:
