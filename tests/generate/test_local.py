@@ -25,9 +25,9 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.generate.base import Piece, Prompt, Request, Sampling
-from camelid.generate.decoder import Decoder
+from camelid.generate.decoder import Decoder, tokens_to_read
 from camelid.generate.local import LiveGenerator, LocalGenerator, decoder_of
-from camelid.generate.torch_decoder import READ_IDLE, TorchDecoder
+from camelid.generate.torch_decoder import TorchDecoder
 from camelid.model.layout import choose_layout, ordinary_attention
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
@@ -323,7 +323,7 @@ def test_a_prompt_of_several_passes_alone() -> None:
     generator = _live("llama")
     prompt = _conversation(LONG * 8)
     ids = generator.renderer.prompt(prompt)
-    assert len(ids) > 2 * READ_IDLE
+    assert len(ids) > 2 * tokens_to_read(0, 1)
     (answer,) = generator.generate([prompt], Sampling(max_new_tokens=5))
     assert list(answer.ids) == _greedy_by_hand(generator, prompt, 5)
 

@@ -10,6 +10,15 @@ from torch import Tensor
 
 from camelid.data.pack import Example
 
+# Enough for a full-speed product, and few enough that answers do not wait long (a fifth of a second on two cores for
+# SmolLM2).
+_READ_IDLE, _READ_BUSY = 512, 128
+
+
+def tokens_to_read(answering: int, reading: int) -> int:
+    """Tokens of prompts that one pass reads, while so many slots answer and so many wait for their prompt."""
+    return _READ_BUSY if answering > reading else _READ_IDLE
+
 
 class Decoder(ABC):
     """Slots that each hold a prompt and its answer so far. Used by one thread at a time.

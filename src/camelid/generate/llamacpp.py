@@ -19,11 +19,10 @@ from torch import Tensor
 
 from camelid.data.pack import Example
 from camelid.errors import UserError
-from camelid.generate.decoder import Decoder
+from camelid.generate.decoder import Decoder, tokens_to_read
 from camelid.model.llama_runtime import F32, last_words, require_llama_cpp, threads
 
 BATCH = 512  # tokens of one call, as llama.cpp's own programs have it
-READ_BUSY = 128  # tokens of prompts read beside running answers
 # A prompt is read in blocks, each in a call of its own, and shared in whole blocks: llama.cpp rounds by how many tokens
 # a call has, and a question asked twice with one seed would be answered in two ways. Blocks of 64 are read at full
 # speed; shorter ones share more of a short beginning, such as a template's own system prompt.
@@ -141,7 +140,7 @@ class LlamaCppDecoder(Decoder):
         """The newest tokens and pieces of prompts, adapter by adapter: llama.cpp has one adapter a call."""
         for number, token in tokens.items():
             self._open[number].ids.append(token)
-        budget = READ_BUSY if 2 * len(tokens) > len(self._open) else BATCH  # more answer than are read
+        budget = tokens_to_read(len(tokens), len(self._open) - len(tokens))
         newest: dict[str, list[_Slot]] = {}
         blocks: dict[str, list[_Slot]] = {}  # a slot as often as it reads blocks
         for number, slot in self._open.items():

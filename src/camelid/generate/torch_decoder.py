@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from camelid.data.pack import Example
 from camelid.data.tree import TokenTree, build_tree
 from camelid.generate.cache import LayerShape, Pools, Row
-from camelid.generate.decoder import Decoder
+from camelid.generate.decoder import Decoder, tokens_to_read
 from camelid.generate.prefix import PrefixStore, block_keys
 from camelid.generate.step import BLOCK, SLOT_ATTENTION, Node, ShapeProbe, SlotStep, TreeStep
 from camelid.model.head import Head, head_of
 from camelid.model.layout import attention_of, edges_of
 from camelid.model.packed import Product, Routing, packs
 
-# Tokens of prompts that one pass reads: enough for a full-speed product, and while more answers run than wait for their
-# prompt, few enough that they do not wait long (a fifth of a second on two cores for SmolLM2).
-READ_IDLE, READ_BUSY = 512, 128
 PREFIX_TOKENS = 2048
 
 
@@ -85,7 +82,7 @@ class TorchDecoder(Decoder):
         """One pass: the newest tokens, and as many blocks of prompts as fit beside them."""
         for number in tokens:
             self._pools.make_room(self._open[number].row, 1)
-        nodes, readers = self._nodes(READ_BUSY if len(tokens) > len(self._reading) else READ_IDLE)
+        nodes, readers = self._nodes(tokens_to_read(len(tokens), len(self._reading)))
         step = SlotStep(self._pools, [(self._open[number].row, token) for number, token in tokens.items()], nodes)
         by_row = {id(self._open[number].row): number for number in tokens}
         decoded = [by_row[id(row)] for row in step.row_of]

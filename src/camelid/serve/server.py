@@ -185,7 +185,7 @@ class Server(uvicorn.Server):
 def listening_socket(settings: Settings) -> socket.socket:
     """Bound to the address, so that a port 0 is known before the first request. Raises UserError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # with its protocol: asyncio sends at once (TCP_NODELAY) only where that is said, and a second packet else waits 40 ms
+    # The protocol is said, for asyncio sends at once (TCP_NODELAY) only then; else a second packet waits 40 ms.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
