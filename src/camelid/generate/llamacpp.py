@@ -154,7 +154,7 @@ class LlamaCppDecoder(Decoder):
                 blocks.setdefault(slot.adapter, []).append(slot)
         ready: list[int] = []
         rows: list[np.ndarray] = []
-        for adapter in sorted({*newest, *blocks}, key=lambda name: name != self._set):
+        for adapter in sorted({*newest, *blocks}, key=lambda name: (name != self._set, name)):
             self._use(adapter)
             together = newest.get(adapter, [])
             for start in range(0, len(together), BATCH):
