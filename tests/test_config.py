@@ -41,6 +41,8 @@ def test_overrides_reach_nested_fields_and_scientific_numbers(tmp_path: Path) ->
         (["data=[{path: a, wait: 1}]"], "unknown key 'data.0.wait'"),
         (["method=freeze"], "freeze.trainable"),
         (["method=full", "kl_to_base=1"], "kl_to_base needs method lora"),
+        (["method=full", "lora.loraplus_lr_ratio=2"], "loraplus_lr_ratio needs method lora"),
+        (["optim=muon", "lora.loraplus_lr_ratio=2"], "and adamw or adafactor"),
         (["method=full", "data=[{path: a, distil: 1}]"], "distil needs method lora"),
         (["from_scratch=true"], "method=full"),
         (["max_tokens_per_row=5"], "max_tokens_per_row=5 is below max_length=1024"),

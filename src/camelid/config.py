@@ -69,6 +69,9 @@ class LoraSettings(_Section):
     init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = Field(
         default=True, description="PEFT's initialisation; true starts at the base exactly"
     )
+    loraplus_lr_ratio: PositiveFloat = Field(
+        default=1.0, description="learning rate of the adapter's B over that of its A (LoRA+: 16)"
+    )
 
 
 class FreezeSettings(_Section):
@@ -77,6 +80,13 @@ class FreezeSettings(_Section):
     trainable: list[str] = Field(
         default_factory=list, description="regular expressions searched in parameter names: what they match is trained"
     )
+    last_layers: NonNegativeInt = Field(default=0, description="train so many of the last decoder layers")
+    head: bool = Field(default=False, description="train the output projection; a tied one is also the embedding")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be trained."""
+        return not (self.trainable or self.last_layers or self.head)
 
 
 class Recipe(_Section):
@@ -212,8 +222,10 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.method == "freeze" and not self.freeze.trainable:
-            raise ValueError("method freeze trains nothing: give freeze.trainable=['layers\\.(2[0-9])\\.']")
+        if self.method == "freeze" and self.freeze.is_empty:
+            raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
+        if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
+            raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")
         if self.kl_to_base and self.method != "lora":
             raise ValueError("kl_to_base needs method lora: the base is the model with its adapter switched off")
         if self.method != "lora" and any(isinstance(source, SourceSpec) and source.distil for source in self.data):

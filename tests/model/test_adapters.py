@@ -95,6 +95,11 @@ def test_methods_train_what_they_say() -> None:
     chosen = freeze_all_but(model, FreezeSettings(trainable=[r"layers\.2\.", "lm_head"])).named_parameters()
     assert {name.split(".")[0] for name in chosen} == {"model", "lm_head"}
     assert all("layers.2." in name or "lm_head" in name for name in chosen)
+    depth = model.config.num_hidden_layers
+    chosen = freeze_all_but(model, FreezeSettings(last_layers=1)).named_parameters()
+    assert set(chosen) == {name for name, _ in model.named_parameters() if f"layers.{depth - 1}." in name}
+    head = freeze_all_but(model, FreezeSettings(head=True)).named_parameters()
+    assert list(head) == ["lm_head.weight"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,7 @@ def test_methods_train_what_they_say() -> None:
         (lambda m: add_lora(m, LoraSettings(target_modules=["nowhere"]), seed=0), "matches no module"),
         (lambda m: freeze_all_but(m, FreezeSettings(trainable=["nowhere"])), "matches no parameter"),
         (lambda m: freeze_all_but(m, FreezeSettings(trainable=["("])), "not a regular expression"),
+        (lambda m: freeze_all_but(m, FreezeSettings(last_layers=99)), "99 layers are wanted"),
     ],
 )
 def test_patterns_that_match_nothing_are_the_users_fault(make, message: str) -> None:

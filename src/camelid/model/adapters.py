@@ -172,7 +172,7 @@ def train_in_full(model: nn.Module) -> Trainable:
 
 
 def freeze_all_but(model: nn.Module, settings: FreezeSettings) -> Trainable:
-    """Train what a pattern matches and freeze the rest. Raises UserError for a pattern that matches nothing."""
+    """Train what is chosen and freeze the rest. Raises UserError for a choice that is not there."""
     model.requires_grad_(False)
     names = [name for name, _ in model.named_parameters()]
     for pattern in settings.trainable:
@@ -186,4 +186,16 @@ def freeze_all_but(model: nn.Module, settings: FreezeSettings) -> Trainable:
             )
         for name in hits:
             model.get_parameter(name).requires_grad_(True)
+    if settings.last_layers:
+        layers = getattr(model.get_decoder(), "layers", ())  # type: ignore[operator]
+        if settings.last_layers > len(layers):
+            raise UserError(
+                f"{settings.last_layers} layers are wanted, but {type(model).__name__} has {len(layers)} of that name",
+                where="freeze.last_layers",
+                mend="name them in freeze.trainable" if not layers else f"give {len(layers)} or fewer",
+            )
+        for layer in layers[-settings.last_layers :]:
+            layer.requires_grad_(True)
+    if settings.head:
+        model.get_output_embeddings().requires_grad_(True)  # type: ignore[operator]
     return Trainable(model, None)

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from camelid.config import Recipe
 from camelid.train.muon import Muon
 
+_FACTOR = "lr_factor"  # of a parameter group
+
 
 def make_optimizers(recipe: Recipe, parameters: Mapping[str, nn.Parameter], *, embeddings: set[str]) -> list[Optimizer]:
     """One or two optimisers over the trained parameters.
@@ -31,10 +33,15 @@ def make_optimizers(recipe: Recipe, parameters: Mapping[str, nn.Parameter], *, e
         if rest:
             made.append(torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=betas, weight_decay=0.0))
         return made
+    faster = recipe.lora.loraplus_lr_ratio
+    of_b = {id(p) for name, p in parameters.items() if "lora_B" in name or "lora_embedding_B" in name}
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in matrices if faster == 1 or id(p) not in of_b], "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    if faster != 1:  # LoRA+ (Hayou et al. 2024)
+        b = [p for p in matrices if id(p) in of_b]
+        groups.append({"params": b, "weight_decay": recipe.weight_decay, _FACTOR: faster})
     groups = [group for group in groups if group["params"]]
     if recipe.optim == "adafactor":
         return [torch.optim.Adafactor(groups, lr=recipe.learning_rate)]
@@ -67,7 +74,7 @@ def learning_rate_factor(recipe: Recipe, total_steps: int) -> Callable[[int], fl
 
 
 def set_learning_rate(optimizers: list[Optimizer], rate: float) -> None:
-    """Give every parameter group this rate for the coming step."""
+    """Give every parameter group this rate for the coming step, times its own factor."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get(_FACTOR, 1.0)
