@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from page_double import Double
 selenium = pytest.importorskip("selenium", reason="the page's tests need selenium: pip install selenium")
 
 from selenium import webdriver  # noqa: E402
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
@@ -95,7 +96,13 @@ class Chat:
         return value
 
     def all(self, selector: str) -> list[WebElement]:
-        return [found for found in self.driver.find_elements("css selector", selector) if found.is_displayed()]
+        """Those that are seen; what goes away while one looks is not."""
+        found = []
+        for element in self.driver.find_elements("css selector", selector):
+            with suppress(StaleElementReferenceException):
+                if element.is_displayed():
+                    found.append(element)
+        return found
 
     def one(self, selector: str, text: str = "") -> WebElement:
         """The first element that is seen and has this text."""
