@@ -95,18 +95,18 @@ class Chat:
             time.sleep(0.03)
         return value
 
-    def all(self, selector: str) -> list[WebElement]:
-        """Those that are seen; what goes away while one looks is not."""
+    def all(self, selector: str, text: str = "") -> list[WebElement]:
+        """Those that are seen and have this text; what goes away while one looks is not."""
         found = []
         for element in self.driver.find_elements("css selector", selector):
             with suppress(StaleElementReferenceException):
-                if element.is_displayed():
+                if element.is_displayed() and text in element.text:
                     found.append(element)
         return found
 
     def one(self, selector: str, text: str = "") -> WebElement:
-        """The first element that is seen and has this text."""
-        return self.wait(lambda: next((e for e in self.all(selector) if text in e.text), None), f"{selector} {text!r}")
+        """The first of `all`, once there is one."""
+        return self.wait(lambda: next(iter(self.all(selector, text)), None), f"{selector} {text!r}")
 
     def text(self, selector: str) -> str:
         return self.js("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
