@@ -12,7 +12,7 @@ from tiny import tiny_model, with_random_adapter
 from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
 from camelid.model import projection
-from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora, freeze_all_but, train_in_full
+from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora, continue_lora, freeze_all_but, train_in_full
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
 
@@ -79,6 +79,16 @@ def test_adapter_loads_with_plain_peft(tmp_path: Path) -> None:
         torch.testing.assert_close(
             loaded(input_ids=IDS).logits, trainable.lm(input_ids=IDS).logits, rtol=1e-5, atol=1e-5
         )
+
+
+def test_an_adapter_is_trained_on_with_another_ratio_of_rates_but_not_in_another_shape(tmp_path: Path) -> None:
+    first = add_lora(tiny_model("llama"), LoraSettings(r=4), seed=3)
+    assert first.peft is not None
+    first.peft.save_pretrained(str(tmp_path))
+    again = continue_lora(tiny_model("llama"), tmp_path, LoraSettings(loraplus_lr_ratio=16))
+    assert again.count() == first.count()
+    with pytest.raises(UserError, match=r"lora.r is 2, but the base is an adapter with r 4"):
+        continue_lora(tiny_model("llama"), tmp_path, LoraSettings(r=2, loraplus_lr_ratio=16))
 
 
 def test_seed_decides_the_start() -> None:

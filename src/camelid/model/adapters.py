@@ -134,7 +134,7 @@ def continue_lora(model: nn.Module, directory: Path, settings: LoraSettings) -> 
     Raises UserError for an adapter of another kind, and for settings that ask for another shape than it has.
     """
     config = _saved_config(directory)
-    if settings != LoraSettings():
+    if settings.model_copy(update={"loraplus_lr_ratio": 1.0}) != LoraSettings():  # a rate is no shape
         for name in ("r", "lora_alpha", "use_dora", "use_rslora"):
             asked, has = getattr(settings, name), getattr(config, name)
             if asked != has:
