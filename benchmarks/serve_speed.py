@@ -91,13 +91,10 @@ async def together(port: int, numbers: range, model: str, new: int = NEW_TOKENS)
 
 def direct(file: str, adapter: str, count: int) -> None:
     """llama-cpp-python by itself, in this process: prints tokens a second of `count` answers, one after another."""
-    import os
+    from camelid.model.llama_runtime import require_llama_cpp, threads
 
-    from camelid.model.llama_runtime import require_llama_cpp
-
-    cores = len(os.sched_getaffinity(0))
     llama = require_llama_cpp("comparing").Llama(
-        file, n_ctx=2048, n_threads=cores, n_threads_batch=cores, verbose=False, lora_path=adapter or None
+        file, n_ctx=2048, n_threads=threads(), n_threads_batch=threads(), verbose=False, lora_path=adapter or None
     )
     llama.create_chat_completion(talk(999), max_tokens=8, temperature=0)  # type: ignore[arg-type]
     start, tokens = time.perf_counter(), 0

@@ -83,11 +83,6 @@ class FreezeSettings(_Section):
     last_layers: NonNegativeInt = Field(default=0, description="train so many of the last decoder layers")
     head: bool = Field(default=False, description="train the output projection; a tied one is also the embedding")
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing would be trained."""
-        return not (self.trainable or self.last_layers or self.head)
-
 
 class Recipe(_Section):
     """Everything that decides a training run."""
@@ -222,7 +217,7 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.method == "freeze" and self.freeze.is_empty:
+        if self.method == "freeze" and self.freeze == FreezeSettings():
             raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
         if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
             raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")

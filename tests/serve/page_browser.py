@@ -100,7 +100,7 @@ class Chat:
         found = []
         for element in self.driver.find_elements("css selector", selector):
             with suppress(StaleElementReferenceException):
-                if element.is_displayed() and text in element.text:
+                if element.is_displayed() and (not text or text in element.text):
                     found.append(element)
         return found
 

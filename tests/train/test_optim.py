@@ -28,7 +28,6 @@ def test_lora_plus_steps_like_pefts(optim: str) -> None:
         parameters = trainable.named_parameters()
         if theirs:
             kind = torch.optim.AdamW if optim == "adamw" else torch.optim.Adafactor
-            # PEFT says how much each group decays by itself; torch's own default of AdamW's is not ours
             fields = {"eps": recipe.adam_epsilon, "betas": (recipe.adam_beta1, recipe.adam_beta2)}
             assert trainable.peft is not None
             made = [

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from camelid.data.pack import Example
 
-# Enough for a full-speed product, and few enough that answers do not wait long (a fifth of a second on two cores for
-# SmolLM2).
+# Enough for a full-speed product; beside answers, few enough that these do not wait long (a fifth of a second on two
+# cores for SmolLM2).
 _READ_IDLE, _READ_BUSY = 512, 128
 
 

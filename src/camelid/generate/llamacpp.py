@@ -100,7 +100,7 @@ class LlamaCppDecoder(Decoder):
         while not self._free or (not self._fits(tokens) and len(self._parked) > spare):
             self._evict(keep=donor)
         new.sequence = self._free.pop()
-        self._share(new)
+        self._share(new, donor, common)
         self._open[new.sequence] = new
         while self._parked and not self._fits(0):
             self._evict(keep=None)
@@ -120,9 +120,8 @@ class LlamaCppDecoder(Decoder):
             del donor.ids[common:]
             donor.read = donor.tokens = common
 
-    def _share(self, slot: _Slot) -> None:
-        """Take over the blocks that `slot` has to read next, where another has read them."""
-        donor, common = self._best_donor(slot)
+    def _share(self, slot: _Slot, donor: _Slot | None, common: int) -> None:
+        """Take over the blocks that `slot` has to read next, where `donor` has read them."""
         if donor is not None and common > slot.read:
             self._llama.llama_memory_seq_cp(self._memory, donor.sequence, slot.sequence, slot.read, common)
             slot.read = common
@@ -161,7 +160,7 @@ class LlamaCppDecoder(Decoder):
                 self._decode(together[start : start + BATCH], ready, rows)
             for slot in blocks.get(adapter, []):
                 if slot.read < len(slot.ids):
-                    self._share(slot)
+                    self._share(slot, *self._best_donor(slot))
                     self._decode([slot], ready, rows)
         logits = np.stack(rows) if rows else np.zeros((0, self.rows), np.float32)
         return ready, torch.from_numpy(logits)

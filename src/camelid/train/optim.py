@@ -33,15 +33,14 @@ def make_optimizers(recipe: Recipe, parameters: Mapping[str, nn.Parameter], *, e
         if rest:
             made.append(torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=betas, weight_decay=0.0))
         return made
-    faster = recipe.lora.loraplus_lr_ratio
-    of_b = {id(p) for name, p in parameters.items() if "lora_B" in name or "lora_embedding_B" in name}
+    # LoRA+ (Hayou et al. 2024): an adapter's B has a rate of its own
+    b = [p for name, p in parameters.items() if p.ndim == 2 and ("lora_B" in name or "lora_embedding_B" in name)]
+    of_b = {id(p) for p in b}
     groups = [
-        {"params": [p for p in matrices if faster == 1 or id(p) not in of_b], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in matrices if id(p) not in of_b], "weight_decay": recipe.weight_decay},
+        {"params": b, "weight_decay": recipe.weight_decay, _FACTOR: recipe.lora.loraplus_lr_ratio},
         {"params": others, "weight_decay": 0.0},
     ]
-    if faster != 1:  # LoRA+ (Hayou et al. 2024)
-        b = [p for p in matrices if id(p) in of_b]
-        groups.append({"params": b, "weight_decay": recipe.weight_decay, _FACTOR: faster})
     groups = [group for group in groups if group["params"]]
     if recipe.optim == "adafactor":
         return [torch.optim.Adafactor(groups, lr=recipe.learning_rate)]
