@@ -15,11 +15,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from camelid.config import FreezeSettings, LoraSettings, Recipe, SourceSpec
+from camelid.config import FreezeSettings, LoraSettings, PrefixSettings, PromptSettings, Recipe, SourceSpec
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "lora": (LoraSettings, "lora."),
+    "prompt": (PromptSettings, "prompt."),
+    "prefix": (PrefixSettings, "prefix."),
     "freeze": (FreezeSettings, "freeze."),
     "source": (SourceSpec, "data[]."),
 }

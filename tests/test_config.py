@@ -29,6 +29,13 @@ def test_overrides_reach_nested_fields_and_scientific_numbers(tmp_path: Path) ->
     assert recipe.output_dir == "runs/my"
 
 
+def test_a_rate_that_is_not_given_is_the_methods(tmp_path: Path) -> None:
+    path = _write(tmp_path / "my.yaml")
+    rates = {method: load_recipe(path, [f"method={method}"]).learning_rate for method in ("lora", "prompt", "ptuning2")}
+    assert rates == {"lora": 2e-4, "prompt": 3e-2, "ptuning2": 1e-2}
+    assert load_recipe(path, ["method=prompt", "learning_rate=2e-4"]).learning_rate == 2e-4
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -40,11 +47,18 @@ def test_overrides_reach_nested_fields_and_scientific_numbers(tmp_path: Path) ->
         (["justakey"], "'justakey' is not an override — write key=value"),
         (["data=[{path: a, wait: 1}]"], "unknown key 'data.0.wait'"),
         (["method=freeze"], "freeze.trainable"),
-        (["method=full", "kl_to_base=1"], "kl_to_base needs method lora"),
+        (["method=full", "kl_to_base=1"], "kl_to_base needs an adapter"),
         (["method=full", "lora.loraplus_lr_ratio=2"], "loraplus_lr_ratio needs method lora"),
         (["optim=muon", "lora.loraplus_lr_ratio=2"], "and adamw or adafactor"),
-        (["method=full", "data=[{path: a, distil: 1}]"], "distil needs method lora"),
+        (["method=full", "data=[{path: a, distil: 1}]"], "distil needs an adapter"),
         (["from_scratch=true"], "method=full"),
+        (["from_scratch=true", "method=ptuning2"], "method=full"),
+        (["prompt.init=text"], "init: text and init_text go together"),
+        (["prefix.init_text=Hello"], "init: text and init_text go together"),
+        (["prefix.init=text", "prefix.init_text=a", "prefix.prefix_projection=true"], "starts at random"),
+        (["method=prefix", "prefix.init=text", "prefix.init_text=a"], "starts at random"),
+        (["prefix.zero_gate=true", "prefix.prefix_projection=true"], "no MLP and no init_text"),
+        (["prefix.gate=true"], "unknown key 'prefix.gate' — did you mean 'zero_gate'"),
         (["max_tokens_per_row=5"], "max_tokens_per_row=5 is below max_length=1024"),
         (["eval_steps=5"], "need eval_data or eval_fraction"),
         (["early_stopping_patience=2", "eval_fraction=0.1"], "need eval_steps"),

@@ -50,7 +50,7 @@ class SourceSpec(_Section):
     distil: NonNegativeFloat = Field(
         default=0.0,
         description="above 0: learn the base's own distribution on this source (KL to the base, with this weight), not "
-        "its text: replay against forgetting; needs method lora",
+        "its text: replay against forgetting; needs an adapter",
     )
 
 
@@ -84,6 +84,69 @@ class FreezeSettings(_Section):
     head: bool = Field(default=False, description="train the output projection; a tied one is also the embedding")
 
 
+class PromptSettings(_Section):
+    """Learned input embeddings before every text: prompt tuning (Lester et al. 2021), P-tuning (Liu et al. 2021)."""
+
+    num_virtual_tokens: PositiveInt = Field(default=20, description="learned embeddings")
+    init: Literal["vocabulary", "text", "random"] = Field(
+        default="vocabulary",
+        description="method prompt starts from embeddings of tokens drawn from the vocabulary, of `init_text`, or from "
+        "random numbers",
+    )
+    init_text: str | None = Field(default=None, description="its tokens, repeated or cut to the number wanted")
+    encoder_reparameterization_type: Literal["MLP", "LSTM"] = Field(
+        default="LSTM", description="method ptuning learns an encoder that makes the embeddings: the paper's LSTM, MLP"
+    )
+    encoder_hidden_size: PositiveInt | None = Field(default=None, description="its width; none: the base's")
+    encoder_num_layers: PositiveInt = Field(default=2, description="layers of the LSTM")
+    encoder_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout between layers of the LSTM")
+
+    @model_validator(mode="after")
+    def _text(self) -> Self:
+        _check_text(self)
+        return self
+
+
+class PrefixSettings(_Section):
+    """Learned keys and values of every layer: prefix tuning (Li & Liang 2021), P-tuning v2 (Liu et al. 2021)."""
+
+    num_virtual_tokens: PositiveInt = Field(default=20, description="learned keys and values of each layer and head")
+    init: Literal["vocabulary", "text", "random"] = Field(
+        default="vocabulary",
+        description="start from the base's own keys and values of tokens drawn from the vocabulary, of `init_text`, or "
+        "from random numbers (as an MLP always does)",
+    )
+    init_text: str | None = Field(default=None, description="its tokens, repeated or cut to the number wanted")
+    prefix_projection: bool | None = Field(
+        default=None, description="learn them through an MLP; none: in method prefix, and not in ptuning2"
+    )
+    encoder_hidden_size: PositiveInt = Field(default=512, description="width of the MLP")
+    zero_gate: bool = Field(
+        default=False,
+        description="a softmax of their own with a factor that starts at zero (LLaMA-Adapter): step 0 is the base, "
+        "exactly; PEFT itself loads it for Llama and Mistral",
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.zero_gate and (self.prefix_projection or self.init_text):
+            raise ValueError("zero_gate makes keys and values by the base's own projections: no MLP and no init_text")
+        if self.prefix_projection and self.init_text:
+            raise ValueError("prefix_projection starts at random: leave init_text out")
+        _check_text(self)
+        return self
+
+
+def _check_text(settings: PromptSettings | PrefixSettings) -> None:
+    if (settings.init == "text") != bool(settings.init_text):
+        raise ValueError("init: text and init_text go together")
+
+
+_VIRTUAL = ("prompt", "ptuning", "prefix", "ptuning2")
+# Virtual tokens are few and far from where they should be: they need other rates than weights do.
+_RATES = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 1e-2}
+
+
 class Recipe(_Section):
     """Everything that decides a training run."""
 
@@ -100,8 +163,16 @@ class Recipe(_Section):
     )
     objective: Literal["sft", "pretrain"] = Field(default="sft", description="what is learnt from the data")
     task: Literal["chat"] = Field(default="chat", description="what the model is for")
-    method: Literal["lora", "full", "freeze"] = Field(default="lora", description="which weights are trained")
+    method: Literal["lora", "full", "freeze", "prompt", "ptuning", "prefix", "ptuning2"] = Field(
+        default="lora",
+        description="what is trained: LoRA, every weight, some weights, or virtual tokens (prompt tuning, P-tuning, "
+        "prefix tuning, P-tuning v2)",
+    )
     lora: LoraSettings = Field(default_factory=LoraSettings, description="settings of method lora")
+    prompt: PromptSettings = Field(default_factory=PromptSettings, description="settings of methods prompt and ptuning")
+    prefix: PrefixSettings = Field(
+        default_factory=PrefixSettings, description="settings of methods prefix and ptuning2"
+    )
     freeze: FreezeSettings = Field(default_factory=FreezeSettings, description="settings of method freeze")
 
     # data
@@ -139,7 +210,11 @@ class Recipe(_Section):
         default=16, description="examples per device and micro-batch; packing is only a layout inside a step"
     )
     gradient_accumulation_steps: PositiveInt = Field(default=1, description="micro-batches per optimiser step")
-    learning_rate: PositiveFloat = Field(default=2e-4, description="peak learning rate")
+    learning_rate: PositiveFloat = Field(
+        default=2e-4,
+        description="peak learning rate; where none is given: 2e-4, and for virtual tokens 3e-2 (prompt), 1e-3 "
+        "(ptuning, prefix) or 1e-2 (ptuning2)",
+    )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         default="cosine", description="shape of the learning rate after the warm-up"
     )
@@ -168,7 +243,7 @@ class Recipe(_Section):
     )
     kl_to_base: NonNegativeFloat = Field(
         default=0.0,
-        description="weight of KL(base || model) on the trained tokens, against forgetting; needs method lora",
+        description="weight of KL(base || model) on the trained tokens, against forgetting; needs an adapter",
     )
     seed: NonNegativeInt = Field(default=42)
 
@@ -206,6 +281,17 @@ class Recipe(_Section):
     )
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether the base stays as it is and something is learnt beside it."""
+        return self.method == "lora" or self.method in _VIRTUAL
+
+    @property
+    def prefix_projection(self) -> bool:
+        """Whether keys and values are learned through an MLP."""
+        asked = self.prefix.prefix_projection
+        return asked if asked is not None else self.method == "prefix" and not self.prefix.zero_gate
+
+    @property
     def row_tokens(self) -> int:
         """The row budget in force."""
         return self.max_tokens_per_row or max(1024, self.max_length)
@@ -215,17 +301,26 @@ class Recipe(_Section):
     def _resume_no(cls, value: Any) -> Any:
         return "no" if value is False else value  # YAML 1.1 reads a bare `no` as false
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_method(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("method") in _RATES and "learning_rate" not in content:
+            return {**content, "learning_rate": _RATES[content["method"]]}
+        return content
+
     @model_validator(mode="after")
     def _usable(self) -> Self:
         if self.method == "freeze" and self.freeze == FreezeSettings():
             raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
         if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
             raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")
-        if self.kl_to_base and self.method != "lora":
-            raise ValueError("kl_to_base needs method lora: the base is the model with its adapter switched off")
-        if self.method != "lora" and any(isinstance(source, SourceSpec) and source.distil for source in self.data):
-            raise ValueError("distil needs method lora: the base is the model with its adapter switched off")
-        if self.from_scratch and self.method == "lora":
+        if self.method == "prefix" and self.prefix_projection and self.prefix.init_text:
+            raise ValueError("method prefix learns through an MLP, which starts at random: leave prefix.init_text out")
+        if self.kl_to_base and not self.has_adapter:
+            raise ValueError("kl_to_base needs an adapter: the base is the model with its adapter switched off")
+        if not self.has_adapter and any(isinstance(source, SourceSpec) and source.distil for source in self.data):
+            raise ValueError("distil needs an adapter: the base is the model with its adapter switched off")
+        if self.from_scratch and self.has_adapter:
             raise ValueError(
                 "from_scratch starts from random weights: an adapter on them learns nothing; set method=full"
             )
@@ -241,6 +336,16 @@ class Recipe(_Section):
         if self.resume not in ("auto", "no") and not Path(self.resume).exists():
             raise ValueError(f"resume={self.resume}: no such checkpoint (auto, no, or the path of checkpoints/step-N)")
         return self
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "lora": LoraSettings,
+    "freeze": FreezeSettings,
+    "prompt": PromptSettings,
+    "prefix": PrefixSettings,
+    "data": SourceSpec,
+    "eval_data": SourceSpec,
+}
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -320,9 +425,7 @@ def _user_error(error: PydanticError, where: str) -> UserError:
 def _fields_at(location: list[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
-        section = {"lora": LoraSettings, "freeze": FreezeSettings, "data": SourceSpec, "eval_data": SourceSpec}.get(
-            part
-        )
+        section = _SECTIONS.get(part)
         model = section or model
     return list(model.model_fields)
 

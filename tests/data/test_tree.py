@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from token_trees import Paths, weighted_paths
 
-from camelid.data.tree import build_tree, common_prefix
+from camelid.data.tree import below_a_run, build_tree, common_prefix
 
 
 @given(weighted_paths(vocabulary=4))
@@ -63,6 +64,20 @@ def test_unshared_tree_keeps_every_path_alone(made: Paths) -> None:
     assert len(tree) == sum(len(path) for path in paths)
     assert [stop - start for start, stop in tree.runs()] == [len(path) for path in paths]
     assert (tree.parent[[start for start, _ in tree.runs()]] == -1).all()
+
+
+@given(weighted_paths(vocabulary=4), st.integers(0, 3))
+def test_below_a_run_every_path_goes_on_from_its_end(made: Paths, count: int) -> None:
+    paths, weights = made
+    tree = below_a_run(build_tree(paths, weights), count)
+    for path, leaf in zip(paths, tree.leaves, strict=True):
+        assert tree.path(int(leaf))[:count].tolist() == list(range(count))
+        assert tree.token[tree.path(int(leaf))].tolist() == [0] * count + path.tolist()
+    mask = tree.dense_mask()
+    for node in range(len(tree)):
+        assert np.flatnonzero(mask[node]).tolist() == tree.path(node).tolist()
+    assert tree.weight[:count].sum() == 0
+    assert tree.weight.sum() == pytest.approx(sum(w.sum() for w in weights))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from peft import LoraConfig, MultitaskPromptTuningConfig, get_peft_model
 from tiny import tiny_model
 
 from camelid.data.tree import build_tree
@@ -68,7 +68,7 @@ def test_an_adapter_that_is_more_than_linear_layers_is_refused(tmp_path: Path) -
     directory = _saved(tmp_path / "saved", r=2, modules_to_save=["embed_tokens"])
     with pytest.raises(UserError, match=r"embed_tokens.*merge it"):
         adapter_parts(tiny_model("llama"), directory)
-    config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
-    get_peft_model(tiny_model("llama"), config).save_pretrained(str(tmp_path / "prefix"))
-    with pytest.raises(UserError, match=r"PREFIX_TUNING.*cannot"):
-        adapter_parts(tiny_model("llama"), tmp_path / "prefix")
+    config = MultitaskPromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, num_tasks=2)
+    get_peft_model(tiny_model("llama"), config).save_pretrained(str(tmp_path / "multitask"))
+    with pytest.raises(UserError, match=r"MULTITASK_PROMPT_TUNING.*cannot"):
+        adapter_parts(tiny_model("llama"), tmp_path / "multitask")

@@ -14,19 +14,23 @@ from tiny import ARCHITECTURES, tiny_model, with_random_adapter
 from token_trees import Paths, weighted_paths
 
 from camelid.config import LoraSettings
-from camelid.data.tree import TokenTree, build_tree
+from camelid.data.tree import TokenTree, below_a_run, build_tree
 from camelid.model import attend
 from camelid.model.adapters import add_lora, train_in_full
 from camelid.model.attend import TREE_ATTENTION, TreeLayout, tree_attention
 from camelid.model.fused import fuse
 from camelid.model.layout import choose_layout, edge_output
+from camelid.model.virtual import Virtual, VirtualLayer, before
 from camelid.train.objectives import weighted_nll
 
 CPU = torch.device("cpu")
 
 
-def _dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, window: int | None) -> torch.Tensor:
-    mask = torch.from_numpy(tree.dense_mask(window))
+def _dense(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, window: int | None, count: int = 0
+) -> torch.Tensor:
+    """The first `count` nodes are keys only."""
+    mask = torch.from_numpy(tree.dense_mask(window))[count:]
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3)
@@ -38,25 +42,36 @@ def _dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tree: TokenTree, w
     st.sampled_from([None, 1, 3, 7]),
     st.integers(1, 40),
     st.sampled_from([0, 60, 8192]),
+    st.sampled_from([0, 1, 5]),
 )
-@settings(max_examples=100)
-def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block: int, a_block: int) -> None:
+@settings(max_examples=150)
+def test_per_branch_equals_the_dense_mask(
+    made: Paths, window: int | None, block: int, a_block: int, count: int
+) -> None:
+    """Learned keys and values are those of so many nodes before all others."""
     tree = build_tree(*made)
     torch.manual_seed(len(tree))
     q, k, v = (torch.randn(1, heads, len(tree), 8, dtype=torch.float64, requires_grad=True) for heads in (6, 2, 2))
     tensors = [q, k, v]
-    before = attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK
+    virtual = None
+    if count:
+        keys, values = (torch.randn(2, count, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        tensors += [keys, values]
+        virtual = Virtual([VirtualLayer(keys, values)])
+    module = torch.nn.Module()
+    module.layer_idx = 0  # type: ignore[assignment]
+    former = attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK
     attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK = block, a_block
     try:
-        layout = TreeLayout(tree, CPU)
-        ours, _ = tree_attention(
-            torch.nn.Module(), q, k, v, None, scaling=0.3, sliding_window=window, tree_layout=layout
-        )
+        layout = TreeLayout(tree, CPU, virtual)
+        ours, _ = tree_attention(module, q, k, v, None, scaling=0.3, sliding_window=window, tree_layout=layout)
         grad = torch.randn_like(ours)
         ours_grads = torch.autograd.grad(ours, tensors, grad)
     finally:
-        attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK = before
-    dense = _dense(q, k, v, tree, window)
+        attend.QUERIES_PER_BLOCK, attend.SCORES_A_BLOCK = former
+    if virtual is not None:
+        k, v = before(virtual.layers[0], k, v)
+    dense = _dense(q, k, v, below_a_run(tree, count), window, count)
     torch.testing.assert_close(ours, dense, atol=1e-5, rtol=1e-5)
     for a, b in zip(ours_grads, torch.autograd.grad(dense, tensors, grad), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -64,7 +79,8 @@ def test_per_branch_equals_the_dense_mask(made: Paths, window: int | None, block
 
 @pytest.mark.filterwarnings("ignore:.*without torch.compile")  # it writes the scores out: enough for a test
 @pytest.mark.parametrize("window", [None, 5])
-def test_flex_attention_sees_the_same(window: int | None) -> None:
+@pytest.mark.parametrize("count", [0, 4])
+def test_flex_attention_sees_the_same(window: int | None, count: int) -> None:
     """The GPU's path, forward only: FlexAttention has no backward pass on a CPU."""
     from torch.nn.attention.flex_attention import flex_attention
 
@@ -72,9 +88,14 @@ def test_flex_attention_sees_the_same(window: int | None) -> None:
     paths = [np.r_[[1, 2, 3], rng.integers(4, 50, rng.integers(1, 30))].astype(np.int32) for _ in range(6)]
     tree = build_tree(paths, [np.zeros(len(p), np.float32) for p in paths])
     q, k, v = (torch.randn(1, heads, len(tree), 16) for heads in (4, 2, 2))
+    virtual = Virtual([VirtualLayer(torch.randn(2, count, 16), torch.randn(2, count, 16))]) if count else None
+    if virtual is not None:
+        k, v = before(virtual.layers[0], k, v)
+    mask = TreeLayout(tree, CPU, virtual).flex_mask(window)
     with torch.no_grad():
-        flex = flex_attention(q, k, v, block_mask=TreeLayout(tree, CPU).flex_mask(window), scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(flex.transpose(1, 2), _dense(q, k, v, tree, window), atol=1e-5, rtol=1e-5)
+        flex = flex_attention(q, k, v, block_mask=mask, scale=0.3, enable_gqa=True)
+    wanted = _dense(q, k, v, below_a_run(tree, count), window, count)
+    torch.testing.assert_close(flex.transpose(1, 2), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_cost_follows_the_paths_and_not_the_square_of_the_row() -> None:

@@ -31,10 +31,15 @@ METHODS: list[dict[str, Any]] = [
     {"method": "lora"},
     {"method": "full", "learning_rate": 1e-3},
     {"method": "freeze", "freeze": {"trainable": ["layers.2.mlp"]}},
+    {"method": "prompt", "learning_rate": 0.1},
+    {"method": "ptuning", "prompt": {"encoder_dropout": 0.2}},
+    {"method": "prefix", "prefix": {"encoder_hidden_size": 32}},
+    {"method": "ptuning2", "learning_rate": 0.1},
+    {"method": "ptuning2", "learning_rate": 0.1, "prefix": {"zero_gate": True}},
 ]
 
 
-@pytest.mark.parametrize("fields", METHODS, ids=lambda f: f["method"])
+@pytest.mark.parametrize("fields", METHODS, ids=str)
 def test_loss_falls(tmp_path: Path, fields: dict[str, Any]) -> None:
     losses = run(tiny_recipe(tmp_path, max_steps=12, **fields)).outcome.losses
     assert len(losses) == 12
@@ -49,6 +54,7 @@ def test_loss_falls(tmp_path: Path, fields: dict[str, Any]) -> None:
         {"method": "full", "optim": "adafactor"},
         {"method": "full", "optim": "muon", "lr_scheduler_type": "warmup_stable_decay"},
         {"method": "lora", "kl_to_base": 0.5, "label_smoothing_factor": 0.1},
+        {"method": "ptuning2", "kl_to_base": 0.5, "gradient_checkpointing": True, "dtype": "bfloat16"},
     ],
     ids=str,
 )

@@ -32,6 +32,7 @@ from camelid.model.load import Loaded, load_model, tokenizer_directory
 from camelid.model.merge import merge, merged
 from camelid.model.model_card import Facts, model_card
 from camelid.model.quantise import check_quantise
+from camelid.model.virtual_tokens import VIRTUAL_KINDS
 from camelid.runs.durable import make_directory, not_saved
 from camelid.runs.manifest import read_manifest
 from camelid.runs.staging import staged_directory
@@ -154,6 +155,12 @@ def prepare(options: ExportOptions, kind: str, target: Path) -> Job:
     )
     model: Any = loaded.model
     peft = model if isinstance(model, PeftModel) else None
+    if peft is not None and peft.active_peft_config.peft_type in VIRTUAL_KINDS:
+        raise UserError(
+            f"virtual tokens ({peft.active_peft_config.peft_type}) are no part of the weights and cannot be merged",
+            where=str(options.adapter or options.model),
+            mend="camelid serve answers with them, and PEFT loads the adapter as it is",
+        )
     if options.lora_only and peft is None:
         raise UserError("this model has no adapter", where=options.model, mend="leave --lora-only out")
     renderer = Renderer(loaded.vocabulary, template_for(options.template, loaded.vocabulary, announce=say), _LENGTH)

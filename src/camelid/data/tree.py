@@ -127,6 +127,22 @@ def build_tree(paths: Sequence[np.ndarray], weights: Sequence[np.ndarray], *, sh
     return TokenTree(token[:n].copy(), parent[:n].copy(), end[:n].copy(), weight[:n].copy(), leaves)
 
 
+def below_a_run(tree: TokenTree, count: int) -> TokenTree:
+    """The same paths, each continued from the end of one run of `count` new nodes (token 0), which come first."""
+    if not count:
+        return tree
+    first = np.arange(-1, count - 1, dtype=np.int32)
+    parent = np.where(tree.parent < 0, count - 1, tree.parent + count).astype(np.int32)
+    size = np.int32(count + len(tree))
+    return TokenTree(
+        np.concatenate((np.zeros(count, np.int32), tree.token)),
+        np.concatenate((first, parent)),
+        np.concatenate((np.full(count, size, np.int32), tree.end + np.int32(count))),
+        np.concatenate((np.zeros(count, np.float32), tree.weight)),
+        tree.leaves + np.int32(count),
+    )
+
+
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
     """Number of leading tokens that two paths share."""
     n = min(len(a), len(b))

@@ -10,7 +10,8 @@ import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import final
 
 import numpy as np
@@ -26,18 +27,28 @@ from camelid.generate.batcher import Batcher
 from camelid.generate.decoder import Decoder
 from camelid.generate.plain import PlainDecoder
 from camelid.generate.torch_decoder import TorchDecoder
+from camelid.model.adapter_parts import AdapterParts, virtual_parts
 from camelid.model.layout import edge_output
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import packed
+from camelid.model.virtual_tokens import LearnedLayers, virtual_tokens_of
 
 SLOTS = 64  # answers computed together
 
 
-def decoder_of(model: nn.Module, routing: Routing, layout: str, slots: int = SLOTS) -> Decoder:
-    """The decoder for a packed model, by the layout that model/layout.py chose for it."""
+def decoder_of(
+    model: nn.Module,
+    routing: Routing,
+    layout: str,
+    slots: int = SLOTS,
+    adapters: Mapping[str, AdapterParts] = MappingProxyType({}),
+) -> Decoder:
+    """The decoder for a packed model that carries `adapters`, by the layout that model/layout.py chose for it."""
     if layout == "tree":
-        return TorchDecoder(model, routing, slots=slots)
-    return PlainDecoder(model, routing, slots=slots)
+        virtual = {name: parts.virtual for name, parts in adapters.items() if parts.virtual is not None}
+        return TorchDecoder(model, routing, slots=slots, virtual=virtual)
+    first = {name: parts.first for name, parts in adapters.items() if parts.first is not None}
+    return PlainDecoder(model, routing, slots=slots, first=first)
 
 
 @contextmanager
@@ -68,9 +79,13 @@ class LiveGenerator:
     def generate_each(self, prompts: Sequence[Conversation], samplings: Sequence[Sampling]) -> list[Completion]:
         """As `generate`, with settings of its own for each prompt. Raises RuntimeError where the engine failed."""
         answers = [Answer() for _ in prompts]
-        routing = Routing()
-        with _evaluating(self.model), packed(self.model, routing, layout=self.layout):
-            decoder = decoder_of(self.model, routing, self.layout)
+        routing, tokens = Routing(), virtual_tokens_of(self.model)
+        # learned keys and values are only there where slots can be taken over too
+        layout = "tree" if isinstance(tokens, LearnedLayers) else self.layout
+        with _evaluating(self.model), ExitStack() as stack:
+            own = {} if tokens is None else {"": virtual_parts(self.model, tokens, layout, "method")}
+            stack.enter_context(packed(self.model, routing, layout=layout))
+            decoder = decoder_of(self.model, routing, layout, adapters=own)
             batcher = Batcher(decoder, self.renderer.vocabulary, self.renderer.stop_ids)
             for answer, prompt, sampling in zip(answers, prompts, samplings, strict=True):
                 request = Request(Prompt(self.renderer.prompt(prompt), prompt), sampling)

@@ -24,7 +24,7 @@ from camelid.model.llama_runtime import llama_cpp_installed
 from camelid.model.load import load_model, source_vocabulary
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
-from camelid.model.resolve import Source, adapter_name, base_name, resolve
+from camelid.model.resolve import Source, adapter_kind, adapter_name, base_name, resolve
 
 Engine = Literal["auto", "local", "llamacpp"]
 Announce = Callable[[str], None]
@@ -75,7 +75,7 @@ def open_generator(wanted: Wanted, announce: Announce) -> Opened:
     # what was tuned answers first; the base stays there beside it, to be compared with
     served = {**names, base: ""} if adapters else {base: ""}
     kinds: dict[str, Literal["base", "adapter"]] = {name: "adapter" if name in names else "base" for name in served}
-    file = _file_for_llamacpp(wanted, source, announce)
+    file = _file_for_llamacpp(wanted, source, adapters, announce)
     if file is not None:
         generator = _llamacpp(wanted, source, file, adapters, served, renderer, announce)
         return Opened(generator, kinds, "llamacpp", template.name)
@@ -93,12 +93,18 @@ def _remote(wanted: Wanted) -> Opened:
     return Opened(generator, {name: "base"}, "remote", "the endpoint's own")
 
 
-def _file_for_llamacpp(wanted: Wanted, source: Source, announce: Announce) -> Path | None:
+def _file_for_llamacpp(wanted: Wanted, source: Source, adapters: Mapping[str, Path], announce: Announce) -> Path | None:
     """The file, if llama.cpp is to answer: where it is asked for, and of itself on a CPU. Raises UserError."""
     if wanted.engine == "local":
         return None
     file = gguf_of(wanted.model, source)
+    kinds = {name: adapter_kind(directory) for name, directory in adapters.items()}
+    other = next((f"{name} ({kind})" for name, kind in kinds.items() if kind != "LORA"), None)
     if wanted.engine == "llamacpp":
+        if other is not None:
+            raise UserError(
+                f"llama.cpp knows LoRA adapters only, and not {other}", where=wanted.model, mend="use --engine local"
+            )
         if file is None:
             raise UserError(
                 "llama.cpp runs GGUF files, and this model is none",
@@ -109,6 +115,9 @@ def _file_for_llamacpp(wanted: Wanted, source: Source, announce: Announce) -> Pa
     import torch
 
     if file is None or torch.cuda.is_available():
+        return None
+    if other is not None:
+        announce(f"answering in PyTorch: llama.cpp knows LoRA adapters only, and not {other}")
         return None
     if not llama_cpp_installed():
         announce("answering in PyTorch; llama.cpp would be several times as fast here: pip install 'camelid[gguf]'")
@@ -145,12 +154,12 @@ def _local(
         layout, reason = choose_layout(model, "tree")
         if layout != "tree":
             announce(f"answers are computed one by one, not together: {reason}")
-        parts = {name: adapter_parts(model, directory) for name, directory in adapters.items()}
+        parts = {name: adapter_parts(model, directory, layout) for name, directory in adapters.items()}
         routing = Routing()
         packed = pack_for_good(model, routing, layout=layout)
         for name, part in parts.items():
             part.put_on(packed, name)
-        return decoder_of(model, routing, layout, wanted.slots or SLOTS)
+        return decoder_of(model, routing, layout, wanted.slots or SLOTS, parts)
 
     return LocalGenerator(make, renderer, served)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -11,21 +12,27 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from camelid.data.pack import Example
-from camelid.data.tree import build_tree
+from camelid.data.tree import TokenTree, build_tree
 from camelid.generate.decoder import Decoder
 from camelid.model.head import head_of
-from camelid.model.layout import attention_of, edge_output, hidden_states, ordinary_attention
+from camelid.model.layout import attention_of, edges_of, hidden_states, ordinary_attention
 from camelid.model.packed import Routing
 
 
 @final
 class PlainDecoder(Decoder):
-    """Recurrent layers, capped scores and the like: right, and no faster than transformers."""
+    """Recurrent layers, capped scores and the like: right, and no faster than transformers.
 
-    def __init__(self, model: nn.Module, routing: Routing, *, slots: int) -> None:
-        self.slots = slots
+    first: by adapter, input embeddings (P, D) before each of its texts
+    """
+
+    def __init__(
+        self, model: nn.Module, routing: Routing, *, slots: int, first: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> None:
+        self.slots, self._first = slots, first
         config: Any = model.config
-        self.context = int(config.get_text_config().max_position_embeddings)
+        longest = max((len(embeddings) for embeddings in first.values()), default=0)
+        self.context = int(config.get_text_config().max_position_embeddings) - longest
         self._model, self._routing, self._head = model, routing, head_of(model)
         self.rows = len(self._head.weight)
         self._device = model.get_input_embeddings().weight.device  # type: ignore[operator]
@@ -60,22 +67,40 @@ class PlainDecoder(Decoder):
     @torch.no_grad()
     def score(self, example: Example, adapter: str) -> float:
         """Log-probability in nats of an example's weighted edges."""
-        self._routing.rows = {adapter: None}
         tree = build_tree([example.ids], [example.weight], share=False)
-        out = edge_output(self._model, tree, "separate")
+        out = edges_of(self._model, self._hidden_states(tree, adapter), tree)
         return float((out.logp * out.weight).sum())
 
     @torch.no_grad()
     def embed(self, ids: np.ndarray, adapter: str) -> np.ndarray:
         """(D,) float32: the mean of the last hidden states."""
-        self._routing.rows = {adapter: None}
         tree = build_tree([ids], [np.zeros(len(ids), np.float32)], share=False)
-        return hidden_states(self._model, tree, "separate").float().mean(0).cpu().numpy()
+        return self._hidden_states(tree, adapter).float().mean(0).cpu().numpy()
+
+    def _hidden_states(self, tree: TokenTree, adapter: str) -> Tensor:
+        """(N, D) final hidden states of a tree of one path."""
+        self._routing.rows = {adapter: None}
+        first = self._first.get(adapter)
+        if first is None:
+            return hidden_states(self._model, tree, "separate")
+        return self._fed(self._inputs(tree.token, first), None)[len(first) :]
 
     def _last_hidden(self, slot: int, ids: np.ndarray) -> Tensor:
         adapter, cache = self._open[slot]
         self._routing.rows = {adapter: None}
+        first = self._first.get(adapter) if cache.get_seq_length() == 0 else None
+        return self._fed(self._inputs(ids, first), cache)[-1:]
+
+    def _inputs(self, ids: np.ndarray, first: Tensor | None) -> dict[str, Tensor]:
         tokens = torch.from_numpy(ids.astype(np.int64))[None].to(self._device)
+        if first is None:
+            return {"input_ids": tokens}
+        own = self._model.get_input_embeddings()(tokens)  # type: ignore[operator]
+        return {"inputs_embeds": torch.cat((first.to(own.dtype)[None], own), 1)}
+
+    def _fed(self, inputs: dict[str, Tensor], cache: DynamicCache | None) -> Tensor:
+        """(N, D) final hidden states of what is fed."""
         with attention_of(self._model, ordinary_attention(self._model)):
-            out = self._model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True)  # type: ignore[operator]
-        return out.last_hidden_state[:, -1]
+            decoder: Any = self._model.get_decoder()  # type: ignore[operator]
+            out = decoder(**inputs, past_key_values=cache, use_cache=cache is not None)
+        return out.last_hidden_state[0]

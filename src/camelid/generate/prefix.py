@@ -37,23 +37,23 @@ class PrefixStore:
         self._blocks: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 
     def fill(self, row: Row, pool: Pool, keys: Sequence[bytes]) -> int:
-        """Copy the known first blocks of a prompt into its row; returns how many there are."""
+        """Copy the known first blocks of a prompt to the end of its row; returns how many there are."""
         known = 0
         for key in keys:
             block = self._blocks.get(key)
             if block is None:
                 break
             self._blocks.move_to_end(key)
-            copy(block, pool.part(row, slice(known * BLOCK, (known + 1) * BLOCK)))
+            copy(block, pool.part(row, slice(row.length, row.length + BLOCK)))
             known += 1
-            row.length = known * BLOCK
+            row.length += BLOCK
         return known
 
-    def keep(self, key: bytes, row: Row, pool: Pool, index: int) -> None:
-        """Remember block `index` of a row."""
+    def keep(self, key: bytes, row: Row, pool: Pool, start: int) -> None:
+        """Remember a row's block that begins at position `start`."""
         if key in self._blocks or not self._limit:
             return
-        at = slice(index * BLOCK, (index + 1) * BLOCK)
+        at = slice(start, start + BLOCK)
         self._blocks[key] = [part.clone(memory_format=torch.contiguous_format) for part in pool.part(row, at)]
         while len(self._blocks) > self._limit:
             self._blocks.popitem(last=False)

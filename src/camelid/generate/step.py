@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 from camelid.data.tree import TokenTree
 from camelid.generate.cache import LayerShape, Pool, Pools, Row
 from camelid.model.attend import TreeLayout, attend_tree
+from camelid.model.virtual import Virtual, VirtualLayer
 
 SLOT_ATTENTION = "camelid_slots"
 BLOCK = 64  # tokens of a prompt's blocks
@@ -34,11 +35,20 @@ _TAILS = (16, 32, 64)  # a last, shorter block takes the work of the next of the
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A piece of a prompt: tokens at depths [BLOCK * index, + len(ids)), for every row of `rows`."""
+    """A piece of a prompt for every row of `rows`: its block `index`, at depths [depth, depth + len(ids)).
+
+    offset: virtual tokens before the prompt
+    """
 
     ids: np.ndarray
     index: int
     rows: list[Row]
+    offset: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Position of the first token."""
+        return self.offset + self.index * BLOCK
 
 
 class AttentionStep(ABC):
@@ -70,15 +80,15 @@ class ShapeProbe(AttentionStep):
 class TreeStep(AttentionStep):
     """Attention over a token tree, as in training: to score paths and to embed prompts."""
 
-    def __init__(self, tree: TokenTree, device: torch.device) -> None:
-        self.layout = TreeLayout(tree, device)
+    def __init__(self, tree: TokenTree, device: torch.device, virtual: Virtual | None = None) -> None:
+        self.layout = TreeLayout(tree, device, virtual)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
     ) -> Tensor:
         """Each node sees its ancestors."""
         query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
-        return attend_tree(query, key, value, self.layout, scaling, window)[0]
+        return attend_tree(query, key, value, self.layout, scaling, window, layer)[0]
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ class SlotStep(AttentionStep):
             count += len(mine)
         starts = []
         for node in nodes:
-            depth, length = node.index * BLOCK, len(node.ids)
+            depth, length = node.depth, len(node.ids)
             starts.append(count)
             for row in node.rows:
                 span = np.arange(length)
@@ -154,6 +164,7 @@ class SlotStep(AttentionStep):
             count += length
         self._reading = _readings(pools, nodes, starts)
         self._masks: dict[tuple[int, int | None], Tensor] = {}
+        self.gated: list[tuple[Tensor | None, Virtual]] = []  # tokens (M,) of the pass (None: all) and what they see
         device = pools.device
         self._writes = [_writes(pools[capacity], parts, device) for capacity, parts in writes.items()]
         self.input_ids = torch.from_numpy(np.concatenate(ids).astype(np.int64))[None].to(device)
@@ -164,6 +175,16 @@ class SlotStep(AttentionStep):
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
     ) -> Tensor:
         """Write the keys and values to their rows, then attend, pool by pool."""
+        out = self._attend(layer, query, key, value, scaling, window)
+        for tokens, virtual in self.gated:
+            mine = query if tokens is None else query.index_select(0, tokens)
+            seen = _through_gate(virtual.layers[layer], mine * scaling)
+            out = out + seen if tokens is None else out.index_add(0, tokens, seen)
+        return out
+
+    def _attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
         N, H, D = query.shape
         K, E = key.shape[1], value.shape[2]
         for to in self._writes:
@@ -231,6 +252,16 @@ def _attended(
     return out
 
 
+def _through_gate(part: VirtualLayer, query: Tensor) -> Tensor:
+    """gate * softmax(q k) v over gated virtual tokens: query (n, H, D) -> (n, H, E), the same bits in any company."""
+    assert part.gate is not None
+    n, (K, P, D) = len(query), part.keys.shape
+    keys = part.keys.transpose(1, 2).expand(n, K, D, P).reshape(n * K, D, P)
+    values = part.values.expand(n, K, P, -1).reshape(n * K, P, -1)
+    seen = _attended(query.reshape(n * K, -1, D), keys, values, query.new_zeros(P))
+    return part.gate * seen.view(n, -1, seen.shape[-1])
+
+
 def _mask_of_block(length: int, group: _Reading, window: int | None) -> Tensor:
     """(L, T): what the queries of a block see, as `_additive` says."""
     query = torch.arange(group.first, group.first + length, device=group.row.device)[:, None]
@@ -257,9 +288,9 @@ def _readings(pools: Pools, nodes: Sequence[Node], starts: Sequence[int]) -> lis
     groups: dict[tuple[int, int, int], list[tuple[Node, int]]] = {}
     for node, start in zip(nodes, starts, strict=True):
         padded = next(size for size in _TAILS if len(node.ids) <= size)
-        groups.setdefault((node.rows[0].capacity, node.index, padded), []).append((node, start))
+        groups.setdefault((node.rows[0].capacity, node.depth, padded), []).append((node, start))
     made = []
-    for (capacity, index, padded), members in groups.items():
+    for (capacity, depth, padded), members in groups.items():
         offset = np.arange(padded)
         lengths = np.array([len(node.ids) for node, _ in members])
         source = np.array([start for _, start in members])[:, None] + np.minimum(offset, lengths[:, None] - 1)
@@ -271,8 +302,8 @@ def _readings(pools: Pools, nodes: Sequence[Node], starts: Sequence[int]) -> lis
                 torch.from_numpy(source).to(pools.device),
                 torch.from_numpy(valid).to(pools.device),
                 torch.from_numpy(source.flatten()[valid]).to(pools.device),
-                index * BLOCK + padded,
-                index * BLOCK,
+                min(capacity, depth + padded),
+                depth,
             )
         )
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -12,25 +13,27 @@ from torch import Tensor, nn
 
 from camelid.data.pack import Example
 from camelid.data.tree import TokenTree, build_tree
-from camelid.generate.cache import LayerShape, Pools, Row
+from camelid.generate.cache import LayerShape, Pools, Row, copy
 from camelid.generate.decoder import Decoder, tokens_to_read
 from camelid.generate.prefix import PrefixStore, block_keys
 from camelid.generate.step import BLOCK, SLOT_ATTENTION, Node, ShapeProbe, SlotStep, TreeStep
 from camelid.model.head import Head, head_of
 from camelid.model.layout import attention_of, edges_of
 from camelid.model.packed import Product, Routing, packs
+from camelid.model.virtual import Virtual
 
 PREFIX_TOKENS = 2048
 
 
 @dataclass(eq=False)
 class _Slot:
-    """An open slot. `blocks`: how many of the prompt's blocks are read, -1 once all are."""
+    """An open slot. `blocks`: how many of the prompt's blocks are read; `offset`: virtual tokens before the prompt."""
 
     prompt: np.ndarray
     adapter: str
     row: Row
     keys: list[bytes]
+    offset: int
     blocks: int = 0
     key_of_tail: bytes = field(init=False)
 
@@ -43,18 +46,28 @@ class _Slot:
 class TorchDecoder(Decoder):
     """Slots of a causal LM whose attention can be taken over (model/layout.py: layout 'tree').
 
-    routing: shared with the model's packed layers, where it has some
+    routing: shared with the model's packed layers, where it has some; virtual: by adapter, what its texts begin with
     """
 
-    def __init__(self, model: nn.Module, routing: Routing, *, slots: int, prefix_tokens: int = PREFIX_TOKENS) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        routing: Routing,
+        *,
+        slots: int,
+        virtual: Mapping[str, Virtual] = MappingProxyType({}),
+        prefix_tokens: int = PREFIX_TOKENS,
+    ) -> None:
         self.slots = slots
         config: Any = model.config
-        self.context = int(config.get_text_config().max_position_embeddings)
+        longest = max((learned.positions for learned in virtual.values()), default=0)
+        self.context = int(config.get_text_config().max_position_embeddings) - longest
         self._model, self._routing = model, routing
         head = head_of(model)
         self._head, self.rows = _PackedHead(head), len(head.weight)
         weight: Tensor = model.get_input_embeddings().weight  # type: ignore[operator]
         self._device = weight.device
+        self._virtual = {name: learned.to(weight.dtype) for name, learned in virtual.items()}
         shapes = self._probed()
         self._pools = Pools(shapes, weight.dtype, weight.device)
         self._store = PrefixStore(prefix_tokens)
@@ -65,7 +78,14 @@ class TorchDecoder(Decoder):
     @torch.inference_mode()
     def open(self, prompt: np.ndarray, adapter: str, tokens: int) -> int:
         """A slot; blocks of the prompt that are known are taken over."""
-        slot = _Slot(prompt, adapter, self._pools.open(len(prompt) + 1), block_keys(prompt, adapter))
+        virtual = self._virtual.get(adapter)
+        offset = virtual.positions if virtual is not None else 0
+        row = self._pools.open(offset + len(prompt) + 1)
+        if virtual is not None and offset:
+            keys, values = [part.keys.transpose(1, 2) for part in virtual.layers], [p.values for p in virtual.layers]
+            copy([*keys, *values], self._pools[row.capacity].part(row, slice(offset)))
+            row.length = offset
+        slot = _Slot(prompt, adapter, row, block_keys(prompt, adapter), offset)
         slot.blocks = self._store.fill(slot.row, self._pools[slot.row.capacity], slot.keys)
         number, self._next = self._next, self._next + 1
         self._open[number] = self._reading[number] = slot
@@ -96,7 +116,7 @@ class TorchDecoder(Decoder):
                 slot = self._open[number]
                 slot.blocks = node.index + 1
                 if node.index < len(slot.keys):
-                    self._store.keep(slot.keys[node.index], slot.row, self._pools[slot.row.capacity], node.index)
+                    self._store.keep(slot.keys[node.index], slot.row, self._pools[slot.row.capacity], node.depth)
                 else:
                     del self._reading[number]
                     ready.append(number)
@@ -119,13 +139,16 @@ class TorchDecoder(Decoder):
                     break
                 ids = slot.prompt[index * BLOCK : (index + 1) * BLOCK]
                 budget -= len(ids)
-                found[key] = Node(ids, index, [slot.row]), [number]
+                found[key] = Node(ids, index, [slot.row], slot.offset), [number]
         pairs = sorted(found.values(), key=lambda pair: pair[0].index)
         return [node for node, _ in pairs], [numbers for _, numbers in pairs]
 
     def _hidden(self, step: SlotStep, names: list[str]) -> Tensor:
         """(N, D) final hidden states of a pass."""
         self._routing.rows = _rows_by_name(names, self._device)
+        for name, tokens in self._routing.rows.items():
+            if (virtual := self._virtual.get(name)) is not None and not virtual.positions:
+                step.gated.append((tokens, virtual))
         with attention_of(self._model, SLOT_ATTENTION):
             return self._model.get_decoder()(  # type: ignore[operator]
                 input_ids=step.input_ids, position_ids=step.position_ids, step=step, use_cache=False
@@ -149,7 +172,7 @@ class TorchDecoder(Decoder):
 
     def _hidden_states(self, tree: TokenTree, adapter: str) -> Tensor:
         """(N, D) final hidden states of a tree's nodes."""
-        step = TreeStep(tree, self._device)
+        step = TreeStep(tree, self._device, self._virtual.get(adapter))
         self._routing.rows = {adapter: None}
         with attention_of(self._model, SLOT_ATTENTION):
             return self._model.get_decoder()(  # type: ignore[operator]

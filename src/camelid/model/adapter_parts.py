@@ -1,7 +1,8 @@
 """An adapter taken apart: what it does to each linear layer of its base, so that packed layers can carry it.
 
 LoRA in its plain form is a low-rank update. Any other kind that PEFT can merge into a linear layer (DoRA and kin)
-becomes the merged weight of that layer. Oracle: PEFT's own forward (tests/model/test_adapter_parts.py).
+becomes the merged weight of that layer. Virtual tokens of every kind become keys and values that a text begins with.
+Oracle: PEFT's own forward (tests/model/test_adapter_parts.py).
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ from camelid.model.adapters import FusedLoraLinear
 from camelid.model.load import load_adapter
 from camelid.model.packed_layers import PackedModel
 from camelid.model.projection import Projection
+from camelid.model.virtual import Virtual
+from camelid.model.virtual_start import learned_layers
+from camelid.model.virtual_tokens import InputTokens, VirtualTokens, is_virtual, load_virtual_tokens
 
 
 @dataclass
 class AdapterParts:
-    """Of each adapted linear layer, by its name in the base: its low-rank update, or its weight with the update."""
+    """What an adapter does.
+
+    updates, weights: of each adapted linear layer, by its name in the base: its low-rank update, or its weight with it
+    virtual: keys and values before every text; first: input embeddings (P, W) instead, for a base of layout 'separate'
+    """
 
     updates: dict[str, Projection] = field(default_factory=dict)
     weights: dict[str, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    virtual: Virtual | None = None
+    first: Tensor | None = None
 
     def put_on(self, packed: PackedModel, name: str) -> None:
         """Let packed layers carry this adapter under `name`."""
@@ -41,11 +51,16 @@ class AdapterParts:
             layer.put(name, part, weight, bias)
 
 
-def adapter_parts(model: nn.Module, directory: Path) -> AdapterParts:
-    """Take the adapter in `directory` apart; the base stays as it is. Raises UserError for one that cannot be."""
+def adapter_parts(model: nn.Module, directory: Path, layout: str = "tree") -> AdapterParts:
+    """Take the adapter in `directory` apart; the base stays as it is. Raises UserError for one that cannot be.
+
+    layout: the base's, as model/layout.py chose it
+    """
     config = PeftConfig.from_pretrained(str(directory))
+    if is_virtual(config):
+        return virtual_parts(model, load_virtual_tokens(model, directory, config), layout, str(directory))
     if config.is_prompt_learning:
-        raise UserError(f"adapters of the kind {config.peft_type!s} cannot be answered with", where=str(directory))
+        raise UserError(f"adapters of the kind {config.peft_type} cannot be answered with", where=str(directory))
     if isinstance(config, LoraConfig):
         config._register_custom_module({nn.Linear: FusedLoraLinear})
     wrapped = load_adapter(model, directory, trainable=False, config=config)
@@ -60,6 +75,15 @@ def adapter_parts(model: nn.Module, directory: Path) -> AdapterParts:
     finally:
         wrapped.unload()
     return parts
+
+
+def virtual_parts(model: nn.Module, tokens: VirtualTokens, layout: str, where: str) -> AdapterParts:
+    """Virtual tokens as a model that answers needs them. Raises UserError for a base that cannot take them."""
+    if layout == "tree":
+        return AdapterParts(virtual=learned_layers(model, tokens))
+    if not isinstance(tokens, InputTokens):
+        raise UserError(f"learned keys and values cannot be put into {type(model).__name__}", where=where)
+    return AdapterParts(first=tokens.embeddings().detach())
 
 
 def _take(parts: AdapterParts, name: str, module: Any, directory: Path) -> None:

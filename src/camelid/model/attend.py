@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from camelid.data.tree import TokenTree
+from camelid.data.tree import TokenTree, below_a_run
+from camelid.model.virtual import Virtual, before, gated
 
 TREE_ATTENTION = "camelid_tree"
 QUERIES_PER_BLOCK = 256  # keeps the scores of a block inside the second-level cache
@@ -39,7 +40,8 @@ KEPT_SCORES = 3
 class Block:
     """Queries [start, stop) of one run or several short ones, and the key intervals that they can see, oldest first.
 
-    The last interval ends at `stop`; query start + i sees none of the last (stop - start - 1 - i) keys.
+    Keys are counted from the first virtual token, queries from the first node. The last interval ends with the last
+    query's own key; query start + i sees none of the last (stop - start - 1 - i) keys.
     `skip` (L, S) bool marks all that it does not see where that is not all: keys beyond the sliding window or of
     another branch. None where there is nothing else to skip.
     """
@@ -52,23 +54,34 @@ class Block:
 
 @dataclass(eq=False)
 class TreeLayout:
-    """What the model needs to know of a tree, on one device; built once a row and used by every layer."""
+    """What the model needs to know of a tree, on one device; built once a row and used by every layer.
+
+    virtual: learned keys and values that every path begins with (model/virtual.py); None without
+    """
 
     tree: TokenTree
     device: torch.device
+    virtual: Virtual | None = None
     input_ids: Tensor = field(init=False)  # (1, N) int64
-    position_ids: Tensor = field(init=False)  # (1, N) int64, the depths
+    position_ids: Tensor = field(init=False)  # (1, N) int64: the depths, counted from the first virtual token
+    _seen: TokenTree = field(init=False)  # virtual tokens and nodes
     _blocks: dict[int | None, list[Block]] = field(init=False, default_factory=dict)
     _flex: dict[int | None, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._seen = below_a_run(self.tree, self._offset)
         self.input_ids = torch.from_numpy(self.tree.token.astype(np.int64))[None].to(self.device)
-        self.position_ids = torch.from_numpy(self.tree.depth.astype(np.int64))[None].to(self.device)
+        depth = self._seen.depth[self._offset :]
+        self.position_ids = torch.from_numpy(depth.astype(np.int64))[None].to(self.device)
+
+    @property
+    def _offset(self) -> int:
+        return self.virtual.positions if self.virtual is not None else 0
 
     def blocks(self, window: int | None) -> list[Block]:
         """Query blocks for a layer with this sliding window (None = full attention)."""
         if window not in self._blocks:
-            self._blocks[window] = list(_make_blocks(self.tree, window))
+            self._blocks[window] = list(_make_blocks(self._seen, self._offset, window))
         return self._blocks[window]
 
     def flex_mask(self, window: int | None) -> Any:
@@ -76,22 +89,25 @@ class TreeLayout:
         if window not in self._flex:
             from torch.nn.attention.flex_attention import create_block_mask
 
-            end = torch.from_numpy(self.tree.end.astype(np.int64)).to(self.device)
-            depth = self.position_ids[0]
+            end = torch.from_numpy(self._seen.end.astype(np.int64)).to(self.device)
+            depth = torch.from_numpy(self._seen.depth.astype(np.int64)).to(self.device)
+            offset = self._offset
 
             def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+                q = q + offset
                 visible = (k <= q) & (q < end[k])
                 return visible if window is None else visible & (depth[q] - depth[k] < window)
 
-            n = len(self.tree)
-            self._flex[window] = create_block_mask(sees, None, None, n, n, device=str(self.device))
+            sizes = len(self.tree), len(self._seen)
+            self._flex[window] = create_block_mask(sees, None, None, *sizes, device=str(self.device))
         return self._flex[window]
 
 
-def _make_blocks(tree: TokenTree, window: int | None):
+def _make_blocks(tree: TokenTree, virtual: int, window: int | None):
+    """tree: its first `virtual` nodes are keys only."""
     depth, starts = tree.depth, np.array([start for start, _ in tree.runs()])
     size = QUERIES_PER_BLOCK if window is None else min(QUERIES_PER_BLOCK, window)
-    for group in _groups(tree, depth, size):
+    for group in _groups(tree, virtual, depth, size):
         ancestors = _ancestors(tree, starts, group[0][0])
         for start in range(group[0][0], group[-1][1], size):
             stop = min(start + size, group[-1][1])
@@ -107,10 +123,10 @@ def _make_blocks(tree: TokenTree, window: int | None):
                 if window is not None:
                     unseen |= depth[query][:, None] - depth[key][None, :] >= window
                 skip = torch.from_numpy(unseen | younger) if (unseen & ~younger).any() else None
-            yield Block(start, stop, tuple(keys), skip)
+            yield Block(start - virtual, stop - virtual, tuple(keys), skip)
 
 
-def _groups(tree: TokenTree, depth: np.ndarray, size: int) -> list[list[tuple[int, int]]]:
+def _groups(tree: TokenTree, virtual: int, depth: np.ndarray, size: int) -> list[list[tuple[int, int]]]:
     """Runs in order; neighbours stand together where the scores that this wastes cost less than a block.
 
     A group of several runs has at most `size` nodes. Whatever its nodes see is in the group or an ancestor of its
@@ -119,6 +135,9 @@ def _groups(tree: TokenTree, depth: np.ndarray, size: int) -> list[list[tuple[in
     groups: list[list[tuple[int, int]]] = []
     above = 0  # ancestors of the open group's first node
     for start, stop in tree.runs():
+        start = max(start, virtual)
+        if start >= stop:
+            continue
         length = stop - start
         if groups:
             before = start - groups[-1][0][0]
@@ -285,13 +304,35 @@ def tree_attention(
         raise ValueError("tree attention needs a single row and its tree_layout")
     if dropout or softcap is not None or s_aux is not None:
         raise ValueError("attention dropout, soft-capped scores and attention sinks are not supported on a tree")
-    return attend_tree(query, key, value, tree_layout, scaling, sliding_window), None
+    layer: Any = module.layer_idx if tree_layout.virtual is not None else None
+    return attend_tree(query, key, value, tree_layout, scaling, sliding_window, layer), None
 
 
 def attend_tree(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: TreeLayout,
+    scaling: float,
+    window: int | None,
+    layer: int | None = None,
+) -> Tensor:
+    """query (1, H, N, D), key and value (1, K, N, D) -> (1, N, H, D), in the way that the device does best.
+
+    layer: number of the model's layer; virtual tokens differ from one to the next
+    """
+    if layout.virtual is None:
+        return _attend(query, key, value, layout, scaling, window)
+    assert layer is not None
+    part = layout.virtual.layers[layer]
+    if part.gate is None:
+        return _attend(query, *before(part, key, value), layout, scaling, window)
+    return _attend(query, key, value, layout, scaling, window) + gated(part, query, scaling)
+
+
+def _attend(
     query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, scaling: float, window: int | None
 ) -> Tensor:
-    """query (1, H, N, D), key and value (1, K, N, D) -> (1, N, H, D), in the way that the device does best."""
     _, H, N, D = query.shape
     K = key.shape[1]
     if query.device.type == "cpu":

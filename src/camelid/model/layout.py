@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camelid.data.tree import TokenTree, build_tree
+from camelid.data.tree import TokenTree, below_a_run, build_tree
 from camelid.model.attend import TREE_ATTENTION, TreeLayout
-from camelid.model.head import Head, edge_logprobs, head_of
+from camelid.model.head import edge_logprobs, head_of
+from camelid.model.virtual import PREFIXED_ATTENTION, Virtual
+from camelid.model.virtual_tokens import InputTokens, LearnedLayers, attached, virtual_tokens_of, without_virtual_tokens
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
     if wanted == "separate":
         model.set_attn_implementation(ordinary_attention(model))  # type: ignore[operator]
         return "separate", "asked for"
-    reason = _why_not_tree(model)
+    reason = why_not_tree(model)
     if reason is None:
         model.set_attn_implementation(TREE_ATTENTION)  # type: ignore[operator]
         gap = _tiny_tree_gap(model)
@@ -55,7 +57,12 @@ def choose_layout(model: nn.Module, wanted: str) -> tuple[str, str]:
 
 
 def ordinary_attention(model: nn.Module) -> str:
-    """The model's own attention over padded batches: fused where transformers declares it, else eager."""
+    """The model's attention over padded batches: its own (fused where transformers declares it, else eager).
+
+    Ours where learned keys and values stand before the text: the model's own would not know of them.
+    """
+    if isinstance(attached(model), LearnedLayers):
+        return PREFIXED_ATTENTION
     return "sdpa" if model._supports_sdpa else "eager"  # type: ignore[union-attr]
 
 
@@ -72,7 +79,7 @@ def attention_of(model: nn.Module, name: str) -> Iterator[None]:
             model.set_attn_implementation(former)  # type: ignore[operator]
 
 
-def _why_not_tree(model: nn.Module) -> str | None:
+def why_not_tree(model: nn.Module) -> str | None:
     """The declared reason why a model cannot attend over a tree."""
     name = type(model).__name__
     if not model._supports_attention_backend:  # type: ignore[union-attr]  # transformers' declaration of the interface
@@ -108,36 +115,78 @@ def _tiny_tree_gap(model: nn.Module) -> float:
 
 
 def hidden_states(model: nn.Module, tree: TokenTree, layout: str, *, noise_alpha: float = 0.0) -> Tensor:
-    """Final hidden state of every node, (N, D). `noise_alpha` > 0 adds NEFTune's noise to the embeddings."""
-    decoder = model.get_decoder()  # type: ignore[operator]
-    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    """Final hidden state of every node, (N, D). `noise_alpha` > 0 adds NEFTune's noise to the embeddings.
+
+    Virtual tokens that hang in the model stand before every path, once in a tree; they have no hidden state here.
+    """
+    tokens = virtual_tokens_of(model)
+    first = tokens.embeddings() if isinstance(tokens, InputTokens) else None
+    learned = tokens.learned() if isinstance(tokens, LearnedLayers) else None
+    if learned is not None and model.config._attn_implementation not in _KNOWING_LAYERS:  # type: ignore[union-attr]
+        raise RuntimeError("this attention knows nothing of the learned keys and values")
     if layout == "tree":
-        rows = TreeLayout(tree, device)
-        inputs = _inputs(model, rows.input_ids, tree, noise_alpha)
-        out = decoder(**inputs, position_ids=rows.position_ids, tree_layout=rows, use_cache=False)
-        return out.last_hidden_state[0]
+        return _over_tree(model, tree, first, learned, noise_alpha)
+    return _over_rows(model, tree, first, learned, noise_alpha)
+
+
+_KNOWING_LAYERS = (TREE_ATTENTION, PREFIXED_ATTENTION)
+
+
+def _over_tree(
+    model: nn.Module, tree: TokenTree, first: Tensor | None, learned: Virtual | None, noise_alpha: float
+) -> Tensor:
+    count = len(first) if first is not None else 0
+    rows = TreeLayout(below_a_run(tree, count), _device_of(model), learned)
+    inputs = _inputs(model, rows.input_ids[:, count:], tree, noise_alpha, first)
+    decoder = model.get_decoder()  # type: ignore[operator]
+    out = decoder(**inputs, position_ids=rows.position_ids, tree_layout=rows, use_cache=False)
+    return out.last_hidden_state[0, count:]
+
+
+def _over_rows(
+    model: nn.Module, tree: TokenTree, first: Tensor | None, learned: Virtual | None, noise_alpha: float
+) -> Tensor:
     runs = tree.runs()
     if not all(tree.parent[start] < 0 for start, _ in runs):
         raise ValueError("the separate layout needs a tree that was built with share=False")
-    longest = max(stop - start for start, stop in runs)
+    longest, device = max(stop - start for start, stop in runs), _device_of(model)
     ids = torch.zeros(len(runs), longest, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for i, (start, stop) in enumerate(runs):
         ids[i, : stop - start] = torch.from_numpy(tree.token[start:stop].astype(np.int64))
         mask[i, : stop - start] = 1
     mask = mask.to(device)
-    inputs = _inputs(model, ids.to(device), tree, noise_alpha)
-    out = decoder(**inputs, attention_mask=mask, use_cache=False)
-    return out.last_hidden_state[mask.bool()]
+    inputs = _inputs(model, ids.to(device), tree, noise_alpha, first)
+    decoder = model.get_decoder()  # type: ignore[operator]
+    if model.config._attn_implementation == PREFIXED_ATTENTION:  # type: ignore[union-attr]  # causal: the padding, on the right, is seen by none
+        start = learned.positions if learned is not None else 0
+        positions = torch.arange(start, start + longest, device=device)[None]
+        out = decoder(**inputs, position_ids=positions, virtual=learned, use_cache=False)
+        return out.last_hidden_state[mask.bool()]
+    count = len(first) if first is not None else 0
+    whole = torch.cat((mask.new_ones(len(runs), count), mask), 1)
+    out = decoder(**inputs, attention_mask=whole, use_cache=False)
+    return out.last_hidden_state[:, count:][mask.bool()]
 
 
-def _inputs(model: nn.Module, ids: Tensor, tree: TokenTree, noise_alpha: float) -> dict[str, Tensor]:
-    if not noise_alpha:
+def _device_of(model: nn.Module) -> torch.device:
+    return model.get_input_embeddings().weight.device  # type: ignore[operator]
+
+
+def _inputs(
+    model: nn.Module, ids: Tensor, tree: TokenTree, noise_alpha: float, first: Tensor | None
+) -> dict[str, Tensor]:
+    """The decoder's input for ids (B, S), with the embeddings `first` (P, D) before each row."""
+    if first is None and not noise_alpha:
         return {"input_ids": ids}
     embeds = model.get_input_embeddings()(ids)  # type: ignore[operator]
-    length = len(tree) / max(1, len(tree.leaves))
-    bound = noise_alpha / (length * embeds.shape[-1]) ** 0.5  # NEFTune (Jain et al. 2023): alpha / sqrt(L d)
-    return {"inputs_embeds": embeds + torch.empty_like(embeds).uniform_(-bound, bound)}
+    if noise_alpha:
+        length = len(tree) / max(1, len(tree.leaves))
+        bound = noise_alpha / (length * embeds.shape[-1]) ** 0.5  # NEFTune (Jain et al. 2023): alpha / sqrt(L d)
+        embeds = embeds + torch.empty_like(embeds).uniform_(-bound, bound)
+    if first is not None:
+        embeds = torch.cat((first.to(embeds.dtype)[None].expand(len(ids), -1, -1), embeds), 1)
+    return {"inputs_embeds": embeds}
 
 
 @dataclass(frozen=True)
@@ -181,13 +230,12 @@ def edges_of(model: nn.Module, hidden: Tensor, tree: TokenTree, *, want_mean: bo
 
 def check_head(model: nn.Module) -> float:
     """Largest difference between the model's own logits and ours on a few tokens, relative to their size."""
-    head: Head = head_of(model)
-    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    head, device = head_of(model), _device_of(model)
     tree = build_tree([np.arange(1, 7, dtype=np.int32)], [np.zeros(6, np.float32)])
     rows = TreeLayout(tree, device)
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), without_virtual_tokens(model):
         out = model(input_ids=rows.input_ids, position_ids=rows.position_ids, tree_layout=rows, use_cache=False)
         ours = head.logits(hidden_states(model, tree, "tree"))
         theirs = out.logits[0].float()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from camelid.model.fused import LayerKind, kind_of, rms_norm
 from camelid.model.packed import PackedLinear, Routing, plain_projection
+from camelid.model.virtual_tokens import attached
 
 
 class Attending(Protocol):
@@ -136,7 +137,11 @@ def _targets(model: nn.Module, layout: str) -> list[str]:
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     found: list[str] = []
     left: list[str] = []
+    tokens = attached(model)
+    encoders = set(tokens.modules()) if tokens is not None else set()
     for name, module in model.named_modules():
+        if module in encoders:
+            continue
         inside = any(name.startswith(f"{outer}.") for outer in (*found, *left))
         known = plain_projection(module) is not None or (layout == "tree" and _known(module) is not None)
         if known and not inside and module is not head:

@@ -180,6 +180,11 @@ def _from_adapter(path: Path, accept_license: str | None, announce: Announce, de
     return Source("adapter", inner.directory, path, f"{path.name} on {inner.label}", inner.license)
 
 
+def adapter_kind(directory: Path) -> str:
+    """PEFT's name for the kind of a saved adapter, such as LORA. Raises `UserError`."""
+    return str(read_json(directory / "adapter_config.json").get("peft_type"))
+
+
 def _base_of(path: Path, base: str, accept_license: str | None, announce: Announce, depth: int) -> Source:
     """The base of an adapter: as it is named, or as it would be named on this machine."""
     name = base if base in PRESETS else _preset_by_directory(base)

@@ -21,6 +21,7 @@ from camelid.errors import UserError
 from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.model.load import tokenizer_directory
 from camelid.model.tokenizer_files import write_tokenizer
+from camelid.model.virtual_tokens import attach, load_virtual_tokens
 from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
 
@@ -48,11 +49,12 @@ def save_final(setup: Setup, run: RunDirectory) -> Saved:
 
 
 def _write(setup: Setup, directory: Path) -> None:
-    peft, lm = setup.trainable.peft, setup.trainable.lm
-    if peft is not None:
+    peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
+    if virtual is not None:
+        virtual.save(directory, _named_base(setup) or str(virtual.config.base_model_name_or_path))
+    elif peft is not None:
         config = peft.peft_config["default"]
-        if setup.source.adapter_directory is None or setup.recipe.from_scratch:  # else it names its base already
-            config.base_model_name_or_path = _base_name(setup)
+        config.base_model_name_or_path = _named_base(setup) or config.base_model_name_or_path
         config.inference_mode = True
         # not "auto": to decide, PEFT would look for the base's configuration on the hub
         peft.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
@@ -67,8 +69,13 @@ def _write(setup: Setup, directory: Path) -> None:
     write_tokenizer(tokenizer_directory(setup.source), directory, setup.data.renderer.template.source)
 
 
-def _base_name(setup: Setup) -> str:
-    """What an adapter calls its base: a preset's or hub's name as it is, a path made absolute."""
+def _named_base(setup: Setup) -> str | None:
+    """What an adapter calls its base: a preset's or hub's name as it is, a path made absolute.
+
+    None for an adapter that was trained on, which names its base already.
+    """
+    if setup.source.adapter_directory is not None and not setup.recipe.from_scratch:
+        return None
     path = Path(setup.recipe.base)
     return str(path.resolve()) if path.exists() else setup.recipe.base
 
@@ -87,8 +94,9 @@ def _verify(setup: Setup, directory: Path) -> Saved:
     if missing or not names:
         raise UserError(f"{len(missing)} tensors were not saved ({sorted(missing)[:1]})", where=str(directory))
     size = sum(file.stat().st_size for file in files)
-    if setup.trainable.peft is not None:
-        if all(not bool(t.any()) for name, t in live.items() if "lora_B" in name):
+    if setup.trainable.has_adapter:
+        learnt = [t for name, t in live.items() if "lora_B" in name or name.endswith("gate") or "prompt_emb" in name]
+        if not any(bool(t.any()) for t in learnt):
             mend = "train at least one step with a learning rate above zero"
             raise UserError("the adapter is empty: no step changed it", where=str(directory), mend=mend)
         difference = _adapter_difference(setup, directory)
@@ -104,7 +112,9 @@ def _verify(setup: Setup, directory: Path) -> Saved:
 
 def _live_tensors(setup: Setup) -> dict[str, Tensor]:
     """The tensors that must be on disk, by the name that they have there."""
-    peft, lm = setup.trainable.peft, setup.trainable.lm
+    peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
+    if virtual is not None:
+        return {name: t.detach() for name, t in virtual.saved().items()}
     if peft is not None:
         return {name: t.detach() for name, t in get_peft_model_state_dict(peft, save_embedding_layers=False).items()}
     # tied weights are stored once, under the first of their names
@@ -125,10 +135,15 @@ def _probe_tree(setup: Setup) -> TokenTree:
 @torch.no_grad()
 def _adapter_difference(setup: Setup, directory: Path) -> float:
     """Load what is on disk beside the live adapter, and compare the two on a sentence."""
-    peft = setup.trainable.peft
-    assert peft is not None
+    peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
     tree = _probe_tree(setup)
     trained = hidden_states(setup.trainable.lm, tree, setup.layout).float()
+    if virtual is not None:
+        attach(lm, load_virtual_tokens(lm, directory))
+        reloaded = hidden_states(lm, tree, setup.layout).float()
+        attach(lm, virtual)
+        return float((trained - reloaded).abs().max() / trained.abs().max())
+    assert peft is not None
     peft.load_adapter(str(directory), "reloaded")
     peft.set_adapter("reloaded")
     reloaded = hidden_states(setup.trainable.lm, tree, setup.layout).float()

@@ -27,6 +27,7 @@ from camelid.model.fused import fuse
 from camelid.model.layout import check_head, choose_layout
 from camelid.model.load import Loaded, Source, load_model, resolve, source_vocabulary
 from camelid.model.precision import measure_compute_dtype
+from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, continue_virtual_tokens, continues
 from camelid.train.distributed import World
 from camelid.train.objectives import Objective, objective_of
 from camelid.train.optim import learning_rate_factor, make_optimizers
@@ -96,7 +97,7 @@ class Setup:
     @property
     def autocast(self) -> bool:
         """Weights that are trained themselves stay in float32 and are cast for the products."""
-        return self.dtype != torch.float32 and self.trainable.peft is None
+        return self.dtype != torch.float32 and not self.trainable.has_adapter
 
 
 def prepare_data(
@@ -231,20 +232,27 @@ def _prepare_model(
     say(line)
     loaded: Loaded = load_model(
         replace(source, adapter_directory=None),
-        dtype=dtype if recipe.method == "lora" else torch.float32,
+        dtype=dtype if recipe.has_adapter else torch.float32,
         from_scratch=recipe.from_scratch,
         seed=recipe.seed,
         announce=say,
     )
     model: nn.Module = nn.Module.to(loaded.model, world.device)
     adapter = None if recipe.from_scratch else source.adapter_directory
-    if adapter is not None and recipe.method != "lora":
+    if adapter is not None and not continues(recipe.method, adapter):
+        if recipe.has_adapter:
+            raise UserError(
+                f"the base is an adapter already, and one of method {recipe.method} on top of it could not be loaded",
+                where=recipe.base,
+                mend="train on its own base, or on both merged: camelid export --format hf",
+            )
         model = merged_adapter(model, adapter)
         say(f"the adapter {adapter} is merged into the base")
+        adapter = None
     fuse(model)
     layout, reason = choose_layout(model, recipe.layout)
     say(f"layout: {layout} ({reason})")
-    trainable = make_trainable(recipe, model, adapter)
+    trainable = make_trainable(recipe, model, data.renderer.vocabulary, adapter)
     trained, everything = trainable.count()
     say(f"method: {recipe.method}, {trained:,} of {everything:,} parameters trained ({trained / everything:.2%})")
     if recipe.warmup_steps >= data.schedule.total_steps:
@@ -291,12 +299,23 @@ def _compute_type(recipe: Recipe, world: World, began: Mapping[str, Any]) -> tup
     return chosen, str(measured), rate
 
 
-def make_trainable(recipe: Recipe, model: nn.Module, adapter: Path | None = None) -> Trainable:
-    """Choose the weights that the recipe's method trains; method lora goes on with `adapter` if there is one."""
-    if recipe.method == "lora" and adapter is not None:
-        return continue_lora(model, adapter, recipe.lora)
+def make_trainable(recipe: Recipe, model: nn.Module, vocabulary: Vocabulary, adapter: Path | None = None) -> Trainable:
+    """Choose the weights that the recipe's method trains; a method of adapters goes on with `adapter` if given."""
+    seed = recipe.seed
     if recipe.method == "lora":
-        return add_lora(model, recipe.lora, seed=recipe.seed)
+        return (
+            continue_lora(model, adapter, recipe.lora)
+            if adapter is not None
+            else add_lora(model, recipe.lora, seed=seed)
+        )
     if recipe.method == "freeze":
         return freeze_all_but(model, recipe.freeze)
-    return train_in_full(model)
+    if recipe.method == "full":
+        return train_in_full(model)
+    if adapter is not None:
+        return continue_virtual_tokens(model, adapter)
+    if recipe.method in ("prompt", "ptuning"):
+        encoded = recipe.method == "ptuning"
+        return add_input_tokens(model, recipe.prompt, encoded=encoded, vocabulary=vocabulary, seed=seed)
+    projection = recipe.prefix_projection
+    return add_layer_tokens(model, recipe.prefix, projection=projection, vocabulary=vocabulary, seed=seed)
