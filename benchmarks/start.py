@@ -46,7 +46,7 @@ def every_row(path: Path) -> dict[str, float]:
     from camelid.config import make_recipe
     from camelid.data.pack import pack_step
     from camelid.model.load import load_vocabulary, resolve
-    from camelid.train.setup import prepare_data
+    from camelid.train.data import prepare_data
 
     values = {"base": "smollm2", "template": "alpaca", "data": str(path), "max_length": 512, "num_train_epochs": 1}
     recipe = make_recipe({**values, "per_device_train_batch_size": 128, "output_dir": "unused"})

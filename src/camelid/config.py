@@ -137,6 +137,9 @@ class PrefixSettings(_Section):
         return self
 
 
+_ROLES = {"classify": ("text", "label"), "pair": ("text", "pair", "label"), "tag": ("words", "tags")}
+
+
 def _check_text(settings: PromptSettings | PrefixSettings) -> None:
     if (settings.init == "text") != bool(settings.init_text):
         raise ValueError("init: text and init_text go together")
@@ -162,7 +165,15 @@ class Recipe(_Section):
         default=False, description="take only the base's configuration and tokenizer; start from random weights"
     )
     objective: Literal["sft", "pretrain"] = Field(default="sft", description="what is learnt from the data")
-    task: Literal["chat"] = Field(default="chat", description="what the model is for")
+    task: Literal["chat", "classify", "pair", "tag"] = Field(
+        default="chat",
+        description="what the model is for: to answer, or to tell the class of a text, a pair of texts, every word",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="of tasks other than chat: which field is the text, pair, label, words, tags, where none of the "
+        "usual names is",
+    )
     method: Literal["lora", "full", "freeze", "prompt", "ptuning", "prefix", "ptuning2"] = Field(
         default="lora",
         description="what is trained: LoRA, every weight, some weights, or virtual tokens (prompt tuning, P-tuning, "
@@ -275,10 +286,29 @@ class Recipe(_Section):
     early_stopping_patience: PositiveInt | None = Field(
         default=None, description="stop after so many evaluations without a better loss"
     )
+    retention: bool = Field(
+        default=True,
+        description="measure forgetting: general text of ours in Chinese and English and, for task chat, plain "
+        "questions, before and after",
+    )
     load_best_model_at_end: bool = Field(default=False, description="end with the weights of the best evaluation")
     resume: str = Field(
         default="auto", description="auto (from the newest sound checkpoint of output_dir), no, or a checkpoint's path"
     )
+
+    def _usable_for_classes(self) -> None:
+        """What learns tokens cannot be combined with a task that learns classes."""
+        roles = _ROLES[self.task]
+        unknown = next((role for role in self.columns if role not in roles), None)
+        if unknown is not None:
+            raise ValueError(f"columns.{unknown}: task {self.task} has the columns {', '.join(roles)}")
+        sources = self.data if isinstance(self.data, list) else []
+        if self.kl_to_base or any(isinstance(source, SourceSpec) and source.distil for source in sources):
+            raise ValueError(f"kl_to_base and distil are for task chat: task {self.task} learns classes, not tokens")
+        if self.objective != "sft":
+            raise ValueError(f"task {self.task} needs objective sft")
+        if self.method in _VIRTUAL and self.prefix.zero_gate:
+            raise ValueError("prefix.zero_gate is for task chat: PEFT saves no head beside gated prompts")
 
     @property
     def has_adapter(self) -> bool:
@@ -310,12 +340,16 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.method == "freeze" and self.freeze == FreezeSettings():
+        if self.method == "freeze" and self.freeze == FreezeSettings() and self.task == "chat":
             raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
         if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
             raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")
         if self.method == "prefix" and self.prefix_projection and self.prefix.init_text:
             raise ValueError("method prefix learns through an MLP, which starts at random: leave prefix.init_text out")
+        if self.task != "chat":
+            self._usable_for_classes()
+        elif self.columns:
+            raise ValueError("columns are for the tasks classify, pair and tag")
         if self.kl_to_base and not self.has_adapter:
             raise ValueError("kl_to_base needs an adapter: the base is the model with its adapter switched off")
         if not self.has_adapter and any(isinstance(source, SourceSpec) and source.distil for source in self.data):

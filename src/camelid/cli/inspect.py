@@ -21,7 +21,7 @@ from camelid.data.pack import Example, Row, pack_step
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.load import resolve, source_vocabulary
-from camelid.train.setup import TrainingData, prepare_data
+from camelid.train.data import TrainingData, prepare_data
 
 Kind = Literal["trained", "shared", "context"]
 _STYLES = {"trained": "bold green", "shared": "blue", "context": "dim"}

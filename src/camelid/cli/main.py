@@ -30,6 +30,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="fields to override, such as learning_rate=1e-4 lora.r=16", metavar="[KEY=VALUE]..."),
 ]
+Compared = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="methods='[lora, full, ptuning2 learning_rate=1e-2]', seeds=3, and fields to override for all",
+        metavar="[KEY=VALUE]...",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 EngineName = Literal["auto", "local", "llamacpp"]
@@ -101,6 +108,35 @@ def verify(
     from camelid.cli.verify import verify as run
 
     _end(lambda: run(subject, overrides or [], rows=rows, as_json=as_json), debug)
+
+
+@app.command()
+def compare(recipe: Recipe, arguments: Compared = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Run several methods on the same data, some seeds each: one table of quality, size, memory, time, forgetting."""
+    from camelid.cli.compare import compare as run
+
+    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="run directory or model of a task with classes", metavar="MODEL")],
+    data: Annotated[str, typer.Argument(help="file with the texts and their right classes", metavar="DATA")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="which field is what, where its name is not a usual one: text=review")
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="longest text, in tokens; the rest is cut off", min=2)] = 1024,
+    predictions: Annotated[Path | None, typer.Option(help="write every prediction here, as JSON lines")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score a classifier or tagger: accuracy, F1, entities, with intervals."""
+    from camelid.cli.eval import evaluate as run
+
+    _end(
+        lambda: run(model, data, column or [], max_length=max_length, predictions=predictions, as_json=as_json),
+        debug,
+    )
 
 
 @app.command()

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from camelid.cli.console import print_json, quiet, say
+from camelid.cli.retention import for_report, measure_after, measure_before, tell
 from camelid.config import Recipe, load_recipe
 from camelid.data.records import Rejection
 from camelid.errors import UserError
+from camelid.evaluate.tasks import ClassScore, TagScore, predict, score
 from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import describe_files, hash_text, make_manifest
 from camelid.runs.progress import Progress
@@ -20,7 +22,7 @@ from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpo
 from camelid.train.distributed import World, joined_world
 from camelid.train.finish import Saved, save_final
 from camelid.train.interrupt import Interrupts
-from camelid.train.loop import Outcome, SilentProgress
+from camelid.train.loop import Outcome, SilentProgress, peak_memory_bytes
 from camelid.train.loop import train as train_loop
 from camelid.train.setup import Setup, prepare
 
@@ -39,12 +41,15 @@ class Run:
     directory: RunDirectory
     checkpoint: Checkpoint | None
     say: Callable[[str], None]
+    task_score: ClassScore | TagScore | None = None  # on the held-out rows, of a task with classes
+    retention: dict[str, Any] | None = None  # what was forgotten
 
 
 def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
     """Train by a recipe file; the exit code."""
     recipe = load_recipe(path, overrides)
     with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
+        before = measure_before(run.setup, run.directory, fresh=run.checkpoint is None, say=run.say)
         progress = Progress("silent" if as_json else "auto") if world.first else SilentProgress()
         outcome = train_loop(run.setup, run.directory, progress, interrupts, run.checkpoint)
         progress.close()
@@ -53,9 +58,13 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
             run.say(f"saved after step {outcome.step}; the same command goes on from there")
             return interrupts.exit_code
         saved = finish(run, outcome)
+        run.task_score = _task_score(run)
+        run.retention = measure_after(run.setup, before)
         summary = summarise(run, outcome, saved)
         if world.first:
-            write_run_report(run, summary)
+            write_run_report(run, summary, retention=for_report(run.retention))
+            if run.retention is not None:
+                tell(run.retention, run.say)
             tell_end(run, summary)
             if as_json:
                 print_json(summary)
@@ -165,6 +174,7 @@ def finish(run: Run, outcome: Outcome) -> Saved | None:
 def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]:
     """What happened, as JSON values."""
     ledger, counters = run.setup.data.ledger, outcome.counters
+    trained, parameters = run.setup.trainable.count()
     return {
         "run": str(run.directory.path),
         "final": str(run.directory.final),
@@ -178,7 +188,25 @@ def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]
         "trained_tokens": round(counters.trained_tokens),
         "seconds": counters.seconds,
         "check": saved.check if saved else None,
+        "saved_bytes": saved.bytes if saved else None,
+        "trained_parameters": trained,
+        "parameters": parameters,
+        "peak_memory_bytes": peak_memory_bytes(run.setup.world.device),
+        **({"score": asdict(run.task_score)} if run.task_score else {}),
+        **({"retention": run.retention} if run.retention else {}),
     }
+
+
+def _task_score(run: Run) -> ClassScore | TagScore | None:
+    """The held-out rows of a task with classes, scored by the model as it is now."""
+    setup = run.setup
+    held = setup.data.evaluation(setup.recipe.max_eval_examples)
+    if setup.data.task is None or not held:
+        return None
+    found = predict(setup.trainable.lm, held, setup.layout, row_tokens=setup.recipe.row_tokens, autocast=setup.autocast)
+    result = score(setup.data.task, held, found)
+    run.say(f"held out: {result}")
+    return result
 
 
 def tell_end(run: Run, summary: dict[str, Any]) -> None:
@@ -188,6 +216,9 @@ def tell_end(run: Run, summary: dict[str, Any]) -> None:
         run.say(f"tokens: {useful:,} useful, {computed:,} computed ({1 - computed / useful:.0%} shared)")
     run.say(f"saved: {summary['final']} ({summary['check']})")
     run.say(f"report: {run.directory.report_file}")
+    if run.setup.data.task is not None:
+        run.say(f"score it on other rows: camelid eval {run.directory.path} FILE")
+        return
     run.say(f"talk to it: camelid chat {run.directory.path}")
     run.say(f"in a browser, beside its base: camelid serve {run.directory.path}")
 
@@ -196,7 +227,6 @@ def write_run_report(run: Run, summary: dict[str, Any], **parts: Any) -> None:
     """report.html. A report that cannot be written does not undo a run, but it is said."""
     from camelid.runs.report import write_report
     from camelid.runs.report_data import Cost, Sharing
-    from camelid.train.loop import peak_memory_bytes
 
     useful, computed = summary["useful_tokens"], summary["computed_tokens"]
     cost = Cost(summary["seconds"], useful, computed, peak_memory_bytes(run.setup.world.device), PRICES)

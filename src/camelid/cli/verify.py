@@ -26,15 +26,17 @@ from camelid.data.render import Renderer
 from camelid.data.templates.jinja import JinjaTemplate
 from camelid.data.templates.shape import plain_messages
 from camelid.errors import UserError
-from camelid.model.layout import edge_output, hidden_states, ordinary_attention
+from camelid.model.class_head import learnt_of
+from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.model.load import tokenizer_directory
 from camelid.model.merge import merged
 from camelid.runs.directory import RunDirectory
+from camelid.train.data import read_rows
 from camelid.train.distributed import World
 from camelid.train.finish import save_final
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import SilentProgress, train
-from camelid.train.setup import Setup, prepare, read_rows
+from camelid.train.setup import Setup, prepare
 
 STEPS = 4
 _LOSS_BOUND, _GRADIENT_BOUND, _MERGE_BOUND = 1e-5, 1e-4, 1e-3
@@ -97,6 +99,8 @@ def _render_parity(recipe: Recipe) -> list[Check]:
     """Ids before each answer, against transformers' own rendering of the same template."""
     from transformers import PreTrainedTokenizerFast
 
+    if recipe.task != "chat":
+        return []  # texts are read as they are, without a template
     records, renderer, source = read_rows(recipe, say=quiet)
     conversations = [r for r in records if isinstance(r, Conversation)][: recipe.per_device_train_batch_size * STEPS]
     if not conversations:
@@ -178,7 +182,7 @@ def _randomise_adapter(setup: Setup) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in setup.trainable.named_parameters().items():
-            if "lora_B" in name:
+            if "lora_B" in name or "virtual_tokens.gates" in name:
                 parameter.normal_(std=0.02)
 
 
@@ -186,7 +190,8 @@ def _loss_and_gradient(setup: Setup, rows: Sequence[Any], layout: str) -> tuple[
     parameters = setup.trainable.named_parameters()
     total = 0.0
     for row in rows:
-        loss = setup.objective(edge_output(setup.trainable.lm, row.tree, layout))
+        lm = setup.trainable.lm
+        loss = setup.objective(learnt_of(lm, hidden_states(lm, row.tree, layout), row))
         loss.backward()
         total += float(loss.detach())
     flat = torch.cat([p.grad.flatten() for p in parameters.values() if p.grad is not None])

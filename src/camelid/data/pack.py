@@ -25,6 +25,7 @@ class Example:
     source: index of the data row it came from, to name it when something goes wrong
     cut:    tokens of the row that no example holds, because it was too long
     distil: learn the base's own distribution at these tokens (KL), not the tokens themselves
+    labels: (T,) int32, the class that is learnt at each token, -1 for none; None: tokens are learnt, not classes
     """
 
     ids: np.ndarray
@@ -32,6 +33,14 @@ class Example:
     source: int
     cut: int = 0
     distil: bool = False
+    labels: np.ndarray | None = None
+
+    @property
+    def learnt(self) -> float:
+        """Summed weight of what is learnt (float64 to keep it exact)."""
+        if self.labels is not None:
+            return float(np.count_nonzero(self.labels >= 0))
+        return float(np.sum(self.weight, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,16 +50,20 @@ class Row:
     tree:   of all examples; its weights are of the edges whose tokens are learnt
     useful: tokens of the separate paths without padding; computed = len(tree) <= useful
     distil: the edges at which the base's distribution is learnt, None if there are none
+    classes: the classes that are learnt at nodes, None where tokens are learnt
     """
 
     tree: TokenTree
     sources: tuple[int, ...]
     useful: int
     distil: Distilled | None = None
+    classes: Classes | None = None
 
     def learnt(self) -> np.ndarray:
-        """(N,) bool: the nodes whose edge is learnt, as text or as the base's distribution."""
+        """(N,) bool: the nodes whose edge is learnt, as text or as the base's distribution; or that have a class."""
         learnt = self.tree.weight != 0
+        if self.classes is not None:
+            learnt[self.classes.nodes] = True
         if self.distil is not None:
             learnt[self.distil.nodes] |= self.distil.tree.weight != 0
         return learnt
@@ -66,6 +79,17 @@ class Distilled:
 
     tree: TokenTree
     nodes: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """What is learnt at nodes: node (M,) int64 and class (M,) int32, by example and then by place.
+
+    A node that several examples share is there once for each of them.
+    """
+
+    nodes: np.ndarray
+    labels: np.ndarray
 
 
 def pack_step(examples: Sequence[Example], max_tokens: int, *, share: bool = True) -> list[Row]:
@@ -118,8 +142,22 @@ def _row(members: Sequence[Example], share: bool) -> Row:
     learnt = [np.zeros_like(m.weight) if m.distil else m.weight for m in members]
     tree = build_tree([m.ids for m in members], learnt, share=share)
     return Row(
-        tree, tuple(m.source for m in members), sum(len(m.ids) for m in members), _distilled(members, tree, share)
+        tree,
+        tuple(m.source for m in members),
+        sum(len(m.ids) for m in members),
+        _distilled(members, tree, share),
+        _classes(members, tree),
     )
+
+
+def _classes(members: Sequence[Example], row: TokenTree) -> Classes | None:
+    nodes, labels = [], []
+    for member, leaf in zip(members, row.leaves, strict=True):
+        if member.labels is not None:
+            places = np.flatnonzero(member.labels >= 0)
+            nodes.append(row.path(leaf)[places])
+            labels.append(member.labels[places])
+    return Classes(np.concatenate(nodes), np.concatenate(labels)) if nodes else None
 
 
 def _distilled(members: Sequence[Example], row: TokenTree, share: bool) -> Distilled | None:
@@ -134,5 +172,5 @@ def _distilled(members: Sequence[Example], row: TokenTree, share: bool) -> Disti
 
 
 def total_weight(examples: Sequence[Example]) -> float:
-    """Sum of the trained edges' weights, the denominator of a step's loss (float64 to keep it exact)."""
-    return float(sum(float(np.sum(e.weight, dtype=np.float64)) for e in examples))
+    """Sum of the weights of what is learnt, the denominator of a step's loss."""
+    return float(sum(example.learnt for example in examples))

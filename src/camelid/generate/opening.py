@@ -21,7 +21,7 @@ from camelid.generate.remote import RemoteGenerator
 from camelid.model.adapter_parts import adapter_parts
 from camelid.model.layout import choose_layout
 from camelid.model.llama_runtime import llama_cpp_installed
-from camelid.model.load import load_model, source_vocabulary
+from camelid.model.load import load_model, refuse_classifier, source_vocabulary
 from camelid.model.packed import Routing
 from camelid.model.packed_layers import pack_for_good
 from camelid.model.resolve import Source, adapter_kind, adapter_name, base_name, resolve
@@ -64,6 +64,7 @@ def open_generator(wanted: Wanted, announce: Announce) -> Opened:
     if wanted.model.startswith(("http://", "https://")):
         return _remote(wanted)
     source = resolve(wanted.model, accept_license=wanted.accept_license, announce=announce)
+    refuse_classifier(source)
     adapters = _adapters(wanted, source, announce)
     vocabulary = _vocabulary(source, adapters, announce)
     template = template_for(wanted.template, vocabulary)
@@ -171,6 +172,7 @@ def _adapters(wanted: Wanted, source: Source, announce: Announce) -> dict[str, P
         other = resolve(path, accept_license=wanted.accept_license, announce=announce)
         if other.adapter_directory is None:
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(path))
+        refuse_classifier(other)
         if name in found:
             raise UserError(f"two adapters are called {name!r}", where=str(path))
         found[name] = other.adapter_directory

@@ -80,6 +80,7 @@ def load_model(
     """
     say = announce or (lambda line: None)
     source = name if isinstance(name, Source) else resolve(name, accept_license=accept_license, announce=announce)
+    refuse_classifier(source)
     config = check_config(source.directory)
     if not from_scratch:
         check_weights(source.directory)
@@ -95,6 +96,15 @@ def load_model(
     if source.adapter_directory is not None:
         model = load_adapter(model, source.adapter_directory, trainable=trainable)
     return Loaded(model.eval(), vocabulary, source)
+
+
+def refuse_classifier(source: Source) -> None:
+    """Raise `UserError` for a model that tells classes apart: it writes no text."""
+    for directory in (source.adapter_directory, source.directory):
+        if directory is not None and (directory / "task.json").is_file():
+            raise UserError(
+                "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
+            )
 
 
 def load_vocabulary(directory: Path) -> Vocabulary:

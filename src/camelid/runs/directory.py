@@ -27,7 +27,16 @@ from camelid.runs.staging import clean_leftovers, staged_directory
 
 # Fields that leave every trained weight as it is, and fields that leave it as it is up to rounding.
 FREE_FIELDS = frozenset(
-    {"resume", "output_dir", "logging_steps", "save_steps", "save_total_limit", "max_rejected", "accept_license"}
+    {
+        "resume",
+        "output_dir",
+        "logging_steps",
+        "save_steps",
+        "save_total_limit",
+        "max_rejected",
+        "accept_license",
+        "retention",
+    }
 )
 LAYOUT_FIELDS = frozenset({"max_tokens_per_row", "gradient_checkpointing"})
 

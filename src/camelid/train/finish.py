@@ -18,6 +18,16 @@ from transformers.utils import logging
 
 from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
+from camelid.model.classifier_files import (
+    ADAPTER_FILE,
+    adapter_without_head,
+    add_head_to_file,
+    classifier_difference,
+    classifier_state,
+    name_task,
+    save_classifier,
+    saved_head,
+)
 from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.model.load import tokenizer_directory
 from camelid.model.tokenizer_files import write_tokenizer
@@ -50,6 +60,11 @@ def save_final(setup: Setup, run: RunDirectory) -> Saved:
 
 def _write(setup: Setup, directory: Path) -> None:
     peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
+    info = setup.data.task
+    if info is not None:
+        info.save(directory)
+        for config in (virtual.config,) if virtual is not None else (peft.peft_config["default"],) if peft else ():
+            name_task(config, info)
     if virtual is not None:
         virtual.save(directory, _named_base(setup) or str(virtual.config.base_model_name_or_path))
     elif peft is not None:
@@ -59,6 +74,8 @@ def _write(setup: Setup, directory: Path) -> None:
         # not "auto": to decide, PEFT would look for the base's configuration on the hub
         peft.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
         (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty form; the run's report says more
+    elif info is not None:
+        save_classifier(lm, info, directory)
     else:
         attention = lm.config._attn_implementation  # type: ignore[union-attr]
         lm.set_attn_implementation(ordinary_attention(lm))  # type: ignore[operator]
@@ -66,6 +83,8 @@ def _write(setup: Setup, directory: Path) -> None:
         lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         logging.enable_progress_bar()
         lm.set_attn_implementation(attention)  # type: ignore[operator]
+    if info is not None and setup.trainable.has_adapter:
+        add_head_to_file(lm, directory / ADAPTER_FILE, layered=peft is not None)
     write_tokenizer(tokenizer_directory(setup.source), directory, setup.data.renderer.template.source)
 
 
@@ -100,6 +119,8 @@ def _verify(setup: Setup, directory: Path) -> Saved:
             mend = "train at least one step with a learning rate above zero"
             raise UserError("the adapter is empty: no step changed it", where=str(directory), mend=mend)
         difference = _adapter_difference(setup, directory)
+    elif setup.data.task is not None:
+        difference = classifier_difference(setup.trainable.lm, setup.layout, _probe_tree(setup), directory)
     elif size <= _RELOAD_LIMIT:
         difference = _model_difference(setup, directory)
     else:
@@ -113,10 +134,14 @@ def _verify(setup: Setup, directory: Path) -> Saved:
 def _live_tensors(setup: Setup) -> dict[str, Tensor]:
     """The tensors that must be on disk, by the name that they have there."""
     peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
+    head = saved_head(lm, layered=peft is not None) if setup.data.task is not None else {}
     if virtual is not None:
-        return {name: t.detach() for name, t in virtual.saved().items()}
+        return {name: t.detach() for name, t in virtual.saved().items()} | head
     if peft is not None:
-        return {name: t.detach() for name, t in get_peft_model_state_dict(peft, save_embedding_layers=False).items()}
+        state = get_peft_model_state_dict(peft, save_embedding_layers=False)
+        return {name: t.detach() for name, t in state.items()} | head
+    if setup.data.task is not None:
+        return classifier_state(lm)
     # tied weights are stored once, under the first of their names
     seen: dict[int, str] = {}
     state = {}
@@ -144,7 +169,8 @@ def _adapter_difference(setup: Setup, directory: Path) -> float:
         attach(lm, virtual)
         return float((trained - reloaded).abs().max() / trained.abs().max())
     assert peft is not None
-    peft.load_adapter(str(directory), "reloaded")
+    with adapter_without_head(directory) as plain:
+        peft.load_adapter(str(plain), "reloaded")
     peft.set_adapter("reloaded")
     reloaded = hidden_states(setup.trainable.lm, tree, setup.layout).float()
     peft.set_adapter("default")

@@ -20,8 +20,9 @@ from torch import nn
 from camelid.data.pack import Example, Row, pack_step, total_weight
 from camelid.data.tree import TokenTree
 from camelid.errors import UserError
+from camelid.model.class_head import learnt_of
 from camelid.model.head import head_of, kl_to_base
-from camelid.model.layout import edge_output, edges_of, hidden_states, trained_edges
+from camelid.model.layout import hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
 from camelid.runs.metrics import MetricsLog
@@ -219,7 +220,7 @@ def row_loss(setup: Setup, row: Row) -> torch.Tensor:
     smooth = recipe.label_smoothing_factor > 0
     with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
         hidden = hidden_states(lm, row.tree, setup.layout, noise_alpha=recipe.neftune_noise_alpha)
-        loss = setup.objective(edges_of(lm, hidden, row.tree, want_mean=smooth))
+        loss = setup.objective(learnt_of(lm, hidden, row, want_mean=smooth))
         if row.distil is not None:
             nodes = torch.from_numpy(row.distil.nodes).to(hidden.device)
             loss = loss + _kl(setup, row.distil.tree, hidden.index_select(0, nodes))
@@ -249,7 +250,7 @@ def evaluate(setup: Setup, rows: list[Row]) -> float:
     total = weight = 0.0
     for row in rows:
         with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
-            out = edge_output(lm, row.tree, setup.layout)
+            out = learnt_of(lm, hidden_states(lm, row.tree, setup.layout), row)
         total -= float((out.weight * out.logp).sum())
         weight += float(out.weight.sum())
     lm.train()

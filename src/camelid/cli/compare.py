@@ -1,0 +1,207 @@
+"""`camelid compare`: several methods on the same data with the same budget, several seeds each, in one honest table.
+
+Each run is a program of its own (`camelid train`), so that its peak memory is its own, and it resumes by itself. What
+has ended is kept in `result.json` beside the run: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from camelid.cli.console import print_json, say
+from camelid.config import Recipe, load_recipe
+from camelid.errors import UserError
+from camelid.runs.comparison import Cell, Comparison, Measured, as_csv, as_markdown, rows, shown
+from camelid.runs.comparison_page import render_comparison
+from camelid.runs.durable import write_durably
+
+RESULT = "result.json"
+_METHODS = "[lora, full, ptuning2]"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One method as it was asked for: what it is called, and its overrides."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for: the recipe that all share, its methods, how many seeds, and the overrides for all."""
+
+    recipe: Recipe
+    methods: list[Planned]
+    seeds: int
+    overrides: list[str]
+
+
+def plan(path: Path, arguments: Sequence[str]) -> Plan:
+    """Read the command line. Raises UserError for every fault of a recipe, before the first minute is spent."""
+    methods, seeds, overrides = _asked(arguments)
+    recipe = load_recipe(path, overrides)
+    if not (recipe.eval_data or recipe.eval_fraction):
+        raise UserError(
+            "a comparison needs rows that no run is trained on",
+            where=str(path),
+            mend="add eval_fraction=0.1, or eval_data=FILE",
+        )
+    planned = [_planned(item) for item in methods]
+    for one in planned:
+        load_recipe(path, [*overrides, *one.overrides])
+    return Plan(recipe, planned, seeds, overrides)
+
+
+def compare(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
+    """Run every method and print the table; the exit code is 2 where a run failed."""
+    asked = plan(path, arguments)
+    recipe = asked.recipe
+    folder = Path(f"{recipe.output_dir}-compare")
+    cells = []
+    for number, one in enumerate(asked.methods, start=1):
+        measured, failed = [], []
+        for seed in range(recipe.seed, recipe.seed + asked.seeds):
+            run = folder / f"{_slug(one.name)}-seed{seed}"
+            say(f"[{number}/{len(asked.methods)}] {one.name}, seed {seed}: {run}")
+            changes = [*asked.overrides, *one.overrides, f"seed={seed}", f"output_dir={run}"]
+            result = _result(path, changes, run)
+            if isinstance(result, str):
+                say(f"  failed: {result}")
+                failed.append((seed, result))
+            else:
+                measured.append(_measured(result, seed, run.name))
+        cells.append(Cell(one.name, measured, failed))
+    comparison = Comparison(path.stem, _measure(recipe), recipe.task == "chat", cells)
+    _write(comparison, folder)
+    if as_json:
+        print_json({"directory": str(folder), "measure": comparison.measure, "methods": rows(comparison)})
+    else:
+        _print(comparison)
+    say(f"table: {folder}/compare.md, compare.csv; page: {folder}/compare.html")
+    return 2 if any(cell.failed for cell in cells) else 0
+
+
+def _asked(arguments: Sequence[str]) -> tuple[list[str], int, list[str]]:
+    """(methods, seeds, the overrides of the recipe)."""
+    methods: Any = yaml.safe_load(_METHODS)
+    seeds: Any = 1
+    overrides = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in ("methods", "seeds"):
+            overrides.append(argument)
+            continue
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"the value of '{key}' is not readable as YAML", where=argument) from error
+        if key == "seeds":
+            seeds = parsed
+        else:
+            methods = parsed if isinstance(parsed, list) else [parsed]
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise UserError(f"seeds={seeds}: how many seeds each method is run with", mend="seeds=3")
+    if not methods or not all(isinstance(item, str) and item.strip() for item in methods):
+        raise UserError(
+            "methods is a list of methods, each with its own fields behind it if it has any",
+            mend="methods='[lora, lora lora.r=32 learning_rate=1e-3, ptuning2]'",
+        )
+    if len({_planned(item).name for item in methods}) < len(methods):
+        raise UserError("a method is named twice", where="methods")
+    return methods, seeds, overrides
+
+
+def _planned(item: str) -> Planned:
+    """`ptuning2 learning_rate=1e-2`: a method and fields of the recipe; `head` trains a task's head alone."""
+    method, *fields = item.split()
+    overrides = [f"method={'freeze' if method == 'head' else method}", *fields]
+    return Planned(" ".join([method, *fields]), tuple(overrides))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.=-]+", "_", name)
+
+
+def _measure(recipe: Recipe) -> str:
+    return {"chat": "held-out loss", "tag": "entity F1"}.get(recipe.task, "accuracy")
+
+
+def _result(path: Path, overrides: Sequence[str], run: Path) -> dict[str, Any] | str:
+    """What a run came to, from its file or by running it; a line of text where it failed."""
+    file = run / RESULT
+    recipe = load_recipe(path, overrides).model_dump(mode="json", exclude={"resume"})
+    if file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if known["recipe"] == recipe:
+            say("  done before")
+            return known["result"]
+        overrides = [*overrides, "resume=no"]  # the recipe was changed: what is there belongs to another run
+    command = [sys.executable, "-m", "camelid", "train", str(path), *overrides, "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as child:
+        try:
+            out, err = child.communicate()
+        except KeyboardInterrupt:
+            child.wait()  # it got the signal too, and saves
+            raise
+    if child.returncode in (130, 143):
+        raise KeyboardInterrupt
+    if child.returncode:
+        lines = [line for line in err.strip().splitlines() if line.startswith("camelid:")]
+        return lines[-1].removeprefix("camelid: ") if lines else f"exit code {child.returncode}"
+    result = json.loads(out)
+    write_durably(file, json.dumps({"recipe": recipe, "result": result}, ensure_ascii=False).encode())
+    return result
+
+
+def _measured(result: dict[str, Any], seed: int, run: str) -> Measured:
+    score = result.get("score")
+    if score is not None:
+        quality, interval = (score["f1"] if "f1" in score else score["accuracy"]), tuple(score["interval"])
+    else:
+        quality, interval = result["eval_losses"][-1][1], None
+    return Measured(
+        seed=seed,
+        quality=quality,
+        interval=interval,
+        trained=result["trained_parameters"],
+        parameters=result["parameters"],
+        memory_bytes=result["peak_memory_bytes"],
+        seconds=result["seconds"],
+        tokens_per_second=result["useful_tokens"] / max(result["seconds"], 1e-9),
+        bytes=result["saved_bytes"],
+        retention={k: v["rise"] for k, v in result.get("retention", {}).get("perplexity", {}).items()},
+        run=run,
+    )
+
+
+def _write(comparison: Comparison, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / "compare.csv", as_csv(comparison).encode())
+    write_durably(folder / "compare.md", as_markdown(comparison).encode())
+    write_durably(folder / "compare.html", render_comparison(comparison).encode())
+    write_durably(folder / "compare.json", json.dumps([asdict(cell) for cell in comparison.cells]).encode())
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    heads, body = shown(comparison)
+    table = Table(box=None, pad_edge=False)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i == 0 else "right", overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    Console().print(table)

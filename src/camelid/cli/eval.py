@@ -1,0 +1,90 @@
+"""`camelid eval`: how well a classifier or tagger does on a file, with every prediction where it is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from camelid.cli.console import print_json, say
+from camelid.data.formats.fields import RowFault
+from camelid.data.ledger import Ledger
+from camelid.data.pack import Example
+from camelid.data.records import Rejection
+from camelid.data.tasks.read import read_task_records
+from camelid.data.tasks.records import Classified, TaskRecord
+from camelid.data.tasks.render import TaskRenderer
+from camelid.errors import UserError
+from camelid.evaluate.tasks import predict, score
+from camelid.model.classifier_files import load_classifier
+from camelid.model.fused import fuse
+from camelid.model.layout import choose_layout
+from camelid.model.load import resolve, source_vocabulary
+
+
+def evaluate(
+    model: str, data: str, columns: Sequence[str], *, max_length: int, predictions: Path | None, as_json: bool
+) -> int:
+    """Score MODEL on DATA; the exit code."""
+    source = resolve(model, announce=say)
+    lm, info = load_classifier(source, dtype="float32", announce=say)
+    fuse(lm)
+    layout, _ = choose_layout(lm, "tree")
+    ledger = Ledger()
+    records = read_task_records(data, info.task, _columns(columns), seed=0, ledger=ledger, announce=say)
+    renderer = TaskRenderer(source_vocabulary(source), info.labels, max_length)
+    examples, kept = _rendered(records, renderer, ledger)
+    if not examples:
+        raise UserError(f"none of its rows can be used: {ledger.top_reasons()}", where=data)
+    found = predict(lm, examples, layout)
+    result = score(info, examples, found)
+    say(f"rows: {ledger.read:,} read = {ledger.kept:,} kept + {ledger.rejected:,} rejected")
+    if ledger.rejected:
+        say(f"rejected: {ledger.top_reasons()}")
+    if predictions is not None:
+        _write(predictions, info.labels, kept, found)
+    if as_json:
+        print_json({"model": model, "data": data, "task": info.task, **asdict(result)})
+    else:
+        print(result)
+        for name, figures in result.by_class.items():
+            print(f"  {name}: " + ", ".join(f"{key} {figures[key]:.3f}" for key in ("precision", "recall", "f1")))
+    return 0
+
+
+def _columns(given: Sequence[str]) -> Mapping[str, str]:
+    columns = {}
+    for item in given:
+        role, equals, name = item.partition("=")
+        if not equals or role not in ("text", "pair", "label", "words", "tags"):
+            raise UserError(f"{item!r} names no column", where="--column", mend="for example --column text=sentence")
+        columns[role] = name
+    return columns
+
+
+def _rendered(
+    records: Sequence[TaskRecord], renderer: TaskRenderer, ledger: Ledger
+) -> tuple[list[Example], list[TaskRecord]]:
+    examples, kept = [], []
+    for record in records:
+        try:
+            examples.append(renderer.example(record, len(examples)))
+            kept.append(record)
+        except RowFault as fault:
+            ledger.reject(Rejection(record.origin.file, record.origin.line, str(fault)))
+    return examples, kept
+
+
+def _write(path: Path, labels: Sequence[str], records: Sequence[TaskRecord], found: Sequence[Any]) -> None:
+    """One JSON object a row: where it came from, what was right, what was said."""
+    with path.open("w", encoding="utf-8") as file:
+        for record, classes in zip(records, found, strict=True):
+            said: Any = [labels[i] for i in classes]
+            row: dict[str, Any] = {"file": record.origin.file, "line": record.origin.line}
+            if isinstance(record, Classified):
+                row |= {"texts": record.texts, "label": record.label, "predicted": said[0]}
+            else:
+                row |= {"words": record.words, "tags": record.tags, "predicted": said}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,82 @@
+"""Forgetting, measured by every training run: before its first step (or with the adapter off) and after its last."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import Any
+
+from camelid.cli.console import quiet
+from camelid.errors import UserError
+from camelid.evaluate.general import Change, General, kept, measure_general, rise
+from camelid.generate.local import LiveGenerator
+from camelid.runs.directory import RunDirectory
+from camelid.runs.durable import write_durably
+from camelid.runs.report_data import Perplexity, Retention, Share
+from camelid.train.setup import Setup
+
+_BEFORE = "before.json"
+_LANGUAGES = {"en": ("English", "英文"), "zh": ("Chinese", "中文")}
+Say = Any
+
+
+def measure_before(setup: Setup, directory: RunDirectory, *, fresh: bool, say: Say = quiet) -> General | None:
+    """What the base can do; kept in the run directory, for a run that goes on has other weights already."""
+    if not setup.recipe.retention or setup.recipe.from_scratch or not setup.world.first:
+        return None
+    file = directory.path / _BEFORE
+    if not fresh and file.is_file():
+        try:
+            return General.of_json(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot be read: {error}", where=str(file), mend="set retention=false") from error
+    if not fresh and not setup.trainable.has_adapter:
+        return None  # a run from before this was measured
+    say("measuring general text and plain questions before training ...")
+    before = _measure(setup, adapter=False)
+    write_durably(file, json.dumps(before.as_json()).encode())
+    return before
+
+
+def measure_after(setup: Setup, before: General | None) -> dict[str, Any] | None:
+    """The changes as JSON values; None where nothing was measured before."""
+    if before is None:
+        return None
+    after = _measure(setup, adapter=True)
+    changes = {language: rise(before.text[language], after.text[language]) for language in after.text}
+    share = kept(before, after)
+    return {
+        "perplexity": {language: vars(change) for language, change in changes.items()},
+        "plain_questions": {"right_before": share.total, "still_right": share.right, "asked": before.asked},
+    }
+
+
+def _measure(setup: Setup, *, adapter: bool) -> General:
+    trainable = setup.trainable
+    off = nullcontext() if adapter or not trainable.has_adapter else trainable.without_adapter()
+    with off:
+        generator = LiveGenerator(trainable.lm, setup.data.renderer, layout=setup.layout)
+        return measure_general(generator, questions=setup.recipe.task == "chat")
+
+
+def tell(figures: dict[str, Any], say: Say) -> None:
+    """The figures as lines."""
+    for language, values in figures["perplexity"].items():
+        say(f"general {_LANGUAGES[language][0]} text, perplexity: {Change(**values)}")
+    plain = figures["plain_questions"]
+    if plain["right_before"]:
+        say(f"plain questions that the base knew: {plain['still_right']} of {plain['right_before']} still right")
+
+
+def for_report(figures: dict[str, Any] | None) -> Retention | None:
+    """The same for report.html."""
+    if figures is None:
+        return None
+    plain = figures["plain_questions"]
+    return Retention(
+        kept=Share(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
+        perplexity=[
+            Perplexity(_LANGUAGES[k][0], v["before"], v["after"], _LANGUAGES[k][1])
+            for k, v in figures["perplexity"].items()
+        ],
+    )

@@ -1,0 +1,90 @@
+"""What a model has forgotten: general text and plain questions, before tuning and after, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camelid.evaluate.exam import PASSAGES, Exam
+from camelid.evaluate.interval import Z_95, Share
+from camelid.evaluate.perplexity import heldout_texts
+from camelid.evaluate.retention import load_questions
+from camelid.generate.local import LiveGenerator
+
+
+@dataclass(frozen=True)
+class General:
+    """Of one model. text: by language, of every passage (summed -log p in nats, tokens); right: questions answered."""
+
+    text: dict[str, list[tuple[float, int]]]
+    asked: int
+    right: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"text": self.text, "asked": self.asked, "right": list(self.right)}
+
+    @classmethod
+    def of_json(cls, values: dict[str, Any]) -> General:
+        """The inverse of `as_json`."""
+        text = {language: [(float(n), int(t)) for n, t in pairs] for language, pairs in values["text"].items()}
+        return cls(text, int(values["asked"]), tuple(values["right"]))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Perplexity before and after, and its rise as a share, with the 95% interval over passages."""
+
+    before: float
+    after: float
+    rise: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.before:.2f} -> {self.after:.2f} ({self.rise:+.1%} [{self.low:+.1%}, {self.high:+.1%}])"
+
+
+def measure_general(generator: LiveGenerator, *, questions: bool) -> General:
+    """Score the held-out general text of both languages; ask the English plain questions where that is wanted."""
+    asked = [question for question in load_questions() if question.language == "en"] if questions else []
+    exam = Exam(generator, asked)
+    text = {
+        language: [exam.log_probability(passage) for passage in heldout_texts(language)[:count]]
+        for language, count in PASSAGES.items()
+    }
+    answers = exam.answer([question.conversation for question in asked], 32) if asked else []
+    right = tuple(q.text for q, answer in zip(asked, answers, strict=True) if q.answered_by(answer))
+    return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right)
+
+
+def rise(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> Change:
+    """How the perplexity of the same passages changed: paired, so that easy and hard passages do not blur it.
+
+    The interval is the jackknife's over passages (Tukey 1958), on the logarithm. ValueError: other passages.
+    """
+    if [n for _, n in before] != [n for _, n in after]:
+        raise ValueError("before and after were not measured on the same tokens")
+    tokens = [n for _, n in before]
+    difference = [b - a for (a, _), (b, _) in zip(before, after, strict=True)]
+    total = sum(tokens)
+    change = sum(difference) / total
+    left_out = [(sum(difference) - d) / (total - n) for d, n in zip(difference, tokens, strict=True) if total > n]
+    k = len(left_out)
+    middle = sum(left_out) / k if k else change
+    error = math.sqrt((k - 1) / k * sum((value - middle) ** 2 for value in left_out)) if k > 1 else math.inf
+    old = math.exp(sum(nats for nats, _ in before) / total)
+    ends = [_share(change - Z_95 * error), _share(change + Z_95 * error)]
+    return Change(old, old * math.exp(change), _share(change), ends[0], ends[1])
+
+
+def kept(before: General, after: General) -> Share:
+    """Of the plain questions that were right before, those that are still right."""
+    known = set(before.right)
+    return Share(len(known & set(after.right)), len(known))
+
+
+def _share(log_change: float) -> float:
+    return math.expm1(min(log_change, 700.0))

@@ -1,0 +1,114 @@
+"""A head that tells classes apart: logits from the hidden state of a text's last token, or of every word's.
+
+It hangs in the causal LM under the name `score`, as in transformers' ...ForSequenceClassification and
+...ForTokenClassification, whose files are written and read.
+
+Shape legend: N nodes of a row, M targets, D width, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from camelid.data.pack import Classes, Row
+from camelid.errors import UserError
+from camelid.model.layout import EdgeOutput, edges_of
+
+NAME = "score"
+TASK_FILE = "task.json"  # beside the weights: what the classes are called
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a classifier was trained for. task: classify, pair or tag; labels: the classes by number."""
+
+    task: str
+    labels: tuple[str, ...]
+
+    def save(self, directory: Path) -> None:
+        """Write it beside the weights."""
+        text = json.dumps({"task": self.task, "labels": list(self.labels)}, ensure_ascii=False, indent=1)
+        (directory / TASK_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> TaskInfo | None:
+        """What stands beside the weights; None for a model without classes. Raises UserError."""
+        path = directory / TASK_FILE
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(str(content["task"]), tuple(map(str, content["labels"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot be read: {error}", where=str(path)) from error
+
+
+@final
+class ClassHead(nn.Linear):
+    """(M, D) -> (M, C), in float32 whatever the base's type."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits."""
+        return nn.functional.linear(input.float(), self.weight, self.bias)
+
+
+def add_class_head(model: nn.Module, info: TaskInfo, *, seed: int) -> ClassHead:
+    """Hang a fresh head into a causal LM; its weights require gradients. Small, so that all classes begin alike."""
+    weight: Tensor = model.get_input_embeddings().weight  # type: ignore[operator]
+    # with a bias for tags only, as transformers' classes have it
+    head = ClassHead(weight.shape[1], len(info.labels), bias=info.task == "tag", device=weight.device)
+    drawn = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(seed)) * 0.02
+    with torch.no_grad():
+        head.weight.copy_(drawn)
+        if head.bias is not None:
+            head.bias.zero_()
+    model.add_module(NAME, head)
+    return head
+
+
+def class_head_of(model: nn.Module) -> ClassHead | None:
+    """The head that hangs in a causal LM."""
+    found = model._modules.get(NAME)
+    return found if isinstance(found, ClassHead) else None
+
+
+def class_logits(model: nn.Module, hidden_ND: Tensor, nodes: Tensor) -> Tensor:
+    """(M, C) float32 for some nodes (M,)."""
+    head = class_head_of(model)
+    assert head is not None, "rows with classes need a model with a head for them"
+    return head(hidden_ND.index_select(0, nodes))
+
+
+def learnt_of(model: nn.Module, hidden: Tensor, row: Row, *, want_mean: bool = False) -> EdgeOutput:
+    """What the model says of all that is learnt from a row: tokens, or classes of nodes. hidden: (N, D)."""
+    if row.classes is None:
+        return edges_of(model, hidden, row.tree, want_mean=want_mean)
+    return _classes_of(model, hidden, row.classes)
+
+
+def _classes_of(model: nn.Module, hidden: Tensor, classes: Classes) -> EdgeOutput:
+    nodes = torch.from_numpy(classes.nodes).to(hidden.device)
+    labels = torch.from_numpy(classes.labels.astype("int64")).to(hidden.device)
+    logp = torch.log_softmax(class_logits(model, hidden, nodes), -1)
+    chosen = logp.gather(1, labels[:, None])[:, 0]
+    every = torch.arange(len(labels), device=hidden.device)
+    return EdgeOutput(chosen, logp.mean(-1), torch.ones_like(chosen), hidden.index_select(0, nodes), every)
+
+
+def load_class_head(model: nn.Module, info: TaskInfo, tensors: dict[str, Tensor], where: str) -> ClassHead:
+    """Hang a saved head into a causal LM, frozen. tensors: as a file holds them, whatever stands before `score.`."""
+    head = add_class_head(model, info, seed=0)
+    found: dict[str, Any] = {name.rpartition(f"{NAME}.")[2]: t for name, t in tensors.items() if f"{NAME}." in name}
+    wanted = {name: tuple(p.shape) for name, p in head.named_parameters()}
+    if {name: tuple(t.shape) for name, t in found.items()} != wanted:
+        raise UserError("the file holds no head for its classes", where=where, mend="save or copy the model again")
+    with torch.no_grad():
+        for name, parameter in head.named_parameters():
+            parameter.copy_(found[name])
+    return head.requires_grad_(False)

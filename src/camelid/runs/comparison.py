@@ -1,0 +1,174 @@
+"""Methods side by side: what several runs on the same data came to, as a table for people and for programs.
+
+A cell is one method; it has a run for each seed. Its quality is the mean over the seeds, with Student's interval at 95%
+where there are several, and the interval of the one measurement where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camelid.runs.report_words import size
+
+# Student's t at 97.5% for 1, 2, 3 ... degrees of freedom; beyond them the normal's is near enough.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_NORMAL = 1.96
+COLUMNS: tuple[str, ...] = (
+    "method", "quality", "low", "high", "trained", "share", "memory_bytes", "seconds", "tokens_per_second", "bytes",
+    "retention_en", "retention_zh", "seeds", "run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run. interval: of its quality, where one measurement says how sure it is.
+
+    retention: rise of the perplexity of general text by language, as a share (0.02 is 2%); empty where not measured
+    """
+
+    seed: int
+    quality: float
+    interval: tuple[float, float] | None
+    trained: int
+    parameters: int
+    memory_bytes: int
+    seconds: float
+    tokens_per_second: float
+    bytes: int
+    retention: dict[str, float]
+    run: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method with its runs, those that failed as (seed, reason)."""
+
+    name: str
+    runs: Sequence[Measured]
+    failed: Sequence[tuple[int, str]] = ()
+
+    @property
+    def quality(self) -> float:
+        """Mean over the seeds."""
+        return _mean([run.quality for run in self.runs])
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """At 95%; None where nothing says how sure the figure is."""
+        values = [run.quality for run in self.runs]
+        if len(values) < 2:
+            return self.runs[0].interval if self.runs else None
+        mean, n = _mean(values), len(values)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+        half = (_T[n - 2] if n - 2 < len(_T) else _NORMAL) * spread / math.sqrt(n)
+        return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All cells. measure: what the quality is, such as 'accuracy' or 'held-out loss'."""
+
+    title: str
+    measure: str
+    lower_is_better: bool
+    cells: Sequence[Cell]
+
+    @property
+    def ordered(self) -> list[Cell]:
+        """The best first; what failed last."""
+        sign = 1 if self.lower_is_better else -1
+        return sorted(self.cells, key=lambda cell: (not cell.runs, sign * cell.quality if cell.runs else 0.0))
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """One mapping of COLUMNS a method; seconds and memory are medians over its runs."""
+    made = []
+    for cell in comparison.ordered:
+        row: dict[str, Any] = dict.fromkeys(COLUMNS, None) | {"method": cell.name, "seeds": len(cell.runs)}
+        if cell.runs:
+            low, high = cell.interval or (None, None)
+            one = cell.runs[0]
+            row |= {
+                "quality": cell.quality,
+                "low": low,
+                "high": high,
+                "trained": one.trained,
+                "share": one.trained / one.parameters,
+                "memory_bytes": _median([run.memory_bytes for run in cell.runs]),
+                "seconds": _median([run.seconds for run in cell.runs]),
+                "tokens_per_second": _median([run.tokens_per_second for run in cell.runs]),
+                "bytes": one.bytes,
+                "run": one.run,
+            }
+            for language in ("en", "zh"):
+                known = [run.retention[language] for run in cell.runs if language in run.retention]
+                row[f"retention_{language}"] = _mean(known) if known else None
+        made.append(row)
+    return made
+
+
+def as_csv(comparison: Comparison) -> str:
+    """The table for programs."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(comparison))
+    return text.getvalue()
+
+
+def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells as people read them; retention only where it was measured."""
+    table = rows(comparison)
+    kept = any(row["retention_en"] is not None for row in table)
+    heads = ["method", comparison.measure, "trained", "share", "peak memory", "minutes", "tokens/s", "saved"]
+    heads += ["general en", "general zh"] if kept else []
+    body = []
+    for row in table:
+        if row["quality"] is None:
+            reason = next(
+                (why for cell in comparison.cells if cell.name == row["method"] for _, why in cell.failed), ""
+            )
+            body.append([row["method"], f"failed: {reason}", *[""] * (len(heads) - 2)])
+            continue
+        cells = [
+            row["method"],
+            _figure(row["quality"], row["low"], row["high"]),
+            f"{row['trained']:,}",
+            f"{row['share']:.3%}",
+            size(int(row["memory_bytes"])),
+            f"{row['seconds'] / 60:.1f}",
+            f"{row['tokens_per_second']:.0f}",
+            size(row["bytes"]),
+        ]
+        for language in ("en", "zh") if kept else ():
+            change = row[f"retention_{language}"]
+            cells.append("" if change is None else f"{change:+.1%}")
+        body.append(cells)
+    return heads, body
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The table for a page or a README."""
+    heads, body = shown(comparison)
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in body]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

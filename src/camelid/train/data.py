@@ -1,0 +1,217 @@
+"""From a recipe to the rows that are trained on and those that are held out, rendered; without any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from camelid.config import Recipe, SourceSpec
+from camelid.data.examples import Examples, flat_order
+from camelid.data.formats.fields import RowFault
+from camelid.data.ledger import Ledger
+from camelid.data.pack import Example
+from camelid.data.records import Origin, Record, Rejection
+from camelid.data.render import Renderer
+from camelid.data.schedule import StepSchedule, hold_out
+from camelid.data.sources import read_records
+from camelid.data.tasks.read import read_task_records
+from camelid.data.tasks.records import TaskRecord
+from camelid.data.tasks.render import TaskRenderer, labels_of
+from camelid.data.templates import template_for
+from camelid.data.vocabulary import Vocabulary
+from camelid.errors import UserError
+from camelid.model.class_head import TaskInfo
+from camelid.model.load import Source, resolve, source_vocabulary
+from camelid.train.distributed import World
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class TrainingData:
+    """Rows to train on and rows held out, with the ledger that accounts for each.
+
+    units: what a step counts: rows of data under `sft`, examples under `pretrain` and of tasks with classes
+    task: the classes that are learnt; None where tokens are. origins: of `units`, where those are a list of rows
+    """
+
+    units: Examples | list[Example]
+    held_out: Examples | list[Example] | None
+    renderer: Renderer
+    ledger: Ledger
+    schedule: StepSchedule
+    task: TaskInfo | None = None
+    origins: list[Origin] = field(default_factory=list)
+
+    def of_step(self, step: int) -> list[Example]:
+        """This rank's examples of an optimiser step."""
+        rows = self.schedule.step(step).tolist()
+        if isinstance(self.units, list):
+            return [self.units[row] for row in rows]
+        return [example for row in rows for example in self.units.get(row)]
+
+    def origin(self, source: int) -> Origin | None:
+        """Where the row behind an example's `source` came from."""
+        origins = self.units.origins if isinstance(self.units, Examples) else self.origins
+        return origins[source] if source < len(origins) else None
+
+    def evaluation(self, limit: int | None) -> list[Example]:
+        """The held-out examples, at most `limit` of them."""
+        held = flat_order(self.held_out) if isinstance(self.held_out, Examples) else self.held_out
+        return (held or [])[:limit]
+
+    @property
+    def rendered(self) -> bool:
+        """Whether every row has been rendered, so that the ledger is final."""
+        return isinstance(self.units, list) or self.units.finished
+
+    def close(self) -> None:
+        """Stop the rendering threads."""
+        for examples in (self.units, self.held_out):
+            if isinstance(examples, Examples):
+                examples.close()
+
+
+def prepare_data(
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    *,
+    say: Say,
+    reject: Callable[[Rejection], None] | None = None,
+    world: World | None = None,
+    now: str | None = None,
+) -> TrainingData:
+    """Read, hold out and start to render. Raises UserError for data that cannot be trained on.
+
+    now: the ISO time that a template may write, for a run that goes on: when it began
+    """
+    world = world or World()
+    ledger = Ledger(on_reject=reject)
+    if recipe.task != "chat":
+        return _prepare_classes(recipe, vocabulary, ledger, world, say, now)
+    renderer = make_renderer(recipe, vocabulary, reject=ledger.reject, say=say, now=now)
+    records, distil = _read(recipe, ledger, say)
+    ledger.check(recipe.max_rejected)
+    held: Sequence[Record] = []
+    if recipe.eval_data is not None:
+        held = list(read_records(_sources(recipe.eval_data), seed=recipe.seed, ledger=Ledger(), announce=say))
+    elif recipe.eval_fraction:
+        kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
+        held = [records[i] for i in held_rows]
+        distil = {i: distil[row] for i, row in enumerate(kept_rows.tolist()) if row in distil}
+        records = [records[i] for i in kept_rows]
+    if not records:
+        raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
+    schedule = make_schedule(recipe, len(records), world)
+    units: Examples | list[Example] = Examples(
+        records, renderer, schedule.order(0), reject=ledger.reject, distil=distil
+    )
+    if recipe.objective == "pretrain":
+        units = flat_order(units)
+        schedule = make_schedule(recipe, len(units), world)
+    held_out = None
+    if held:
+        # Held-out rows are accounted for in the reading; one that cannot be rendered is only left out.
+        eval_renderer = make_renderer(
+            recipe, vocabulary, reject=lambda rejection: say(f"held out, skipped: {rejection}"), now=now
+        )
+        held_out = Examples(held, eval_renderer, range(len(held)), reject=lambda rejection: None)
+    return TrainingData(units, held_out, renderer, ledger, schedule)
+
+
+def _prepare_classes(
+    recipe: Recipe, vocabulary: Vocabulary, ledger: Ledger, world: World, say: Say, now: str | None
+) -> TrainingData:
+    """Rows of labelled text, rendered at once: their classes must be known before the first step."""
+
+    def read(sources: str | list[str | dict[str, Any]], into: Ledger) -> list[TaskRecord]:
+        return read_task_records(sources, recipe.task, recipe.columns, seed=recipe.seed, ledger=into, announce=say)
+
+    def rendered(rows: list[TaskRecord], refuse: Callable[[Rejection], None]) -> tuple[list[Example], list[Origin]]:
+        examples, origins = [], []
+        for record in rows:
+            try:
+                examples.append(renderer.example(record, len(examples)))
+                origins.append(record.origin)
+            except RowFault as fault:
+                refuse(Rejection(record.origin.file, record.origin.line, str(fault), ""))
+        return examples, origins
+
+    records = read(_sources(recipe.data), ledger)
+    held: list[TaskRecord] = []
+    if recipe.eval_data is not None:
+        held = read(_sources(recipe.eval_data), Ledger())
+    elif recipe.eval_fraction:
+        kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
+        records, held = [records[i] for i in kept_rows], [records[i] for i in held_rows]
+    info = TaskInfo(recipe.task, labels_of(records))
+    renderer = TaskRenderer(vocabulary, info.labels, recipe.max_length)
+    examples, origins = rendered(records, ledger.reject)
+    ledger.check(recipe.max_rejected)
+    if not examples:
+        raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
+    held_out, _ = rendered(held, lambda rejection: say(f"held out, skipped: {rejection}"))
+    shown = ", ".join(info.labels[:8]) + (f" and {len(info.labels) - 8} more" if len(info.labels) > 8 else "")
+    say(f"classes: {len(info.labels)} ({shown})")
+    chat = make_renderer(recipe, vocabulary, say=say, now=now)
+    return TrainingData(
+        examples, held_out or None, chat, ledger, make_schedule(recipe, len(examples), world), info, origins
+    )
+
+
+def read_rows(recipe: Recipe, *, say: Say) -> tuple[list[Record], Renderer, Source]:
+    """The rows of `data` unrendered, with the renderer and the base that would be used."""
+    source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
+    renderer = make_renderer(recipe, source_vocabulary(source))
+    return list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=Ledger(), announce=say)), renderer, source
+
+
+def make_schedule(recipe: Recipe, units: int, world: World) -> StepSchedule:
+    """The schedule that a recipe describes."""
+    return StepSchedule(
+        units=units,
+        per_step=recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * world.size,
+        epochs=recipe.num_train_epochs,
+        max_steps=recipe.max_steps,
+        seed=recipe.seed,
+        shuffle=recipe.shuffle,
+        rank=world.rank,
+        world=world.size,
+    )
+
+
+def make_renderer(
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    *,
+    reject: Callable[[Rejection], None] | None = None,
+    say: Say | None = None,
+    now: str | None = None,
+) -> Renderer:
+    """The one renderer of a recipe."""
+    template = template_for(recipe.template, vocabulary, now=now, announce=say)
+    return Renderer(vocabulary, template, recipe.max_length, recipe.train_on, recipe.cut, on_reject=reject)
+
+
+def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], dict[int, float]]:
+    """The rows of all sources, and the weight of those that are distilled."""
+    sources = [recipe.data] if isinstance(recipe.data, str) else recipe.data
+    records: list[Record] = []
+    distil: dict[int, float] = {}
+    for source in sources:
+        start = len(records)
+        records += read_records(_sources([source]), seed=recipe.seed, ledger=ledger, announce=say)
+        if isinstance(source, SourceSpec) and source.distil:
+            distil.update(dict.fromkeys(range(start, len(records)), source.distil))
+    return records, distil
+
+
+def _sources(data: str | list[str | SourceSpec]) -> str | list[str | dict[str, Any]]:
+    """A recipe's sources as the reader takes them."""
+    if isinstance(data, str):
+        return data
+    return [
+        source if isinstance(source, str) else source.model_dump(exclude_none=True, exclude={"distil"})
+        for source in data
+    ]

@@ -1,0 +1,118 @@
+"""`camelid compare`: every cell a run of its own, resumable, one table with what failed in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from tiny import tiny_base
+from typer.testing import CliRunner
+
+from camelid.cli import compare as module
+from camelid.cli.main import app
+from camelid.errors import UserError
+from camelid.runs.comparison import Cell, Comparison, Measured, as_csv, as_markdown, rows
+from camelid.runs.comparison_page import render_comparison
+
+
+def _run(seed: int, quality: float, **fields: object) -> Measured:
+    values: dict = {
+        "seed": seed, "quality": quality, "interval": (quality - 0.1, quality + 0.1), "trained": 10, "parameters": 1000,
+        "memory_bytes": 1 << 30, "seconds": 60.0 * (seed + 1), "tokens_per_second": 100.0, "bytes": 2048,
+        "retention": {}, "run": f"run-{seed}", **fields,
+    }  # fmt: skip
+    return Measured(**values)
+
+
+def test_a_cell_is_the_mean_of_its_seeds_with_students_interval() -> None:
+    """Three values 0.8, 0.9, 0.7: mean 0.8, s = 0.1, half width 4.303 * 0.1 / sqrt(3)."""
+    cell = Cell("lora", [_run(0, 0.8), _run(1, 0.9), _run(2, 0.7)])
+    assert cell.quality == pytest.approx(0.8)
+    assert cell.interval == pytest.approx((0.8 - 0.24843, 0.8 + 0.24843), abs=1e-4)
+    assert Cell("one", [_run(0, 0.5)]).interval == pytest.approx((0.4, 0.6))
+
+
+def test_the_table_has_the_best_first_and_what_failed_last() -> None:
+    cells = [
+        Cell("a", [_run(0, 0.5, retention={"en": 0.02, "zh": -0.01})]),
+        Cell("b|c", [], [(0, "no such method")]),
+        Cell("d", [_run(0, 0.9)]),
+    ]
+    comparison = Comparison("mine", "accuracy", False, cells)
+    assert [row["method"] for row in rows(comparison)] == ["d", "a", "b|c"]
+    assert [c.name for c in Comparison("x", "held-out loss", True, cells).ordered] == ["a", "d", "b|c"]
+    text = as_markdown(comparison)
+    assert "| d | 0.900 [0.800, 1.000] | 10 | 1.000% | 1.00 GiB | 1.0 | 100 | 2.0 KiB |  |  |" in text
+    assert "+2.0% | -1.0% |" in text
+    assert "b\\|c | failed: no such method" in text
+    table = list(csv.DictReader(as_csv(comparison).splitlines()))
+    assert (table[0]["method"], table[0]["quality"], table[2]["quality"]) == ("d", "0.9", "")
+    page = render_comparison(comparison)
+    assert page.count("<circle") == 2
+    assert "failed: no such method" in page
+    assert 'href="run-0/report.html"' in page
+    evil = Comparison("<script>", "accuracy", False, [Cell("<b>", [_run(0, 0.5)])])
+    assert "<script>" not in render_comparison(evil)
+    assert "<b>" not in render_comparison(evil)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seeds=0"], "how many seeds"),
+        (["seeds=many"], "how many seeds"),
+        (["methods=[]"], "methods is a list"),
+        (["methods=[lora, lora]"], "named twice"),
+        (["methods=[unclosed"], "not readable as YAML"),
+        (["methods=[lora, loora]"], "method='loora'"),
+        (["methods=[lora lora.rank=3]"], "unknown key 'lora.rank'"),
+        (["eval_fraction=0"], "no run is trained on"),
+    ],
+)
+def test_faults_are_found_before_the_first_run(tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        module.compare(_recipe(tmp_path), arguments, as_json=False)
+    assert message in str(caught.value)
+    assert not list(tmp_path.glob("*-compare"))
+
+
+def _recipe(folder: Path) -> Path:
+    rows = [{"text": f"Sort {i}", "label": ("odd", "even")[i % 2]} for i in range(24)]
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    path = folder / "mine.yaml"
+    path.write_text(
+        f"base: {tiny_base()}\ndata: {folder / 'rows.jsonl'}\ntask: classify\neval_fraction: 0.3\ndtype: float32\n"
+        f"max_steps: 2\nmax_length: 64\nretention: false\noutput_dir: {folder / 'mine'}\n"
+    )
+    return path
+
+
+def test_runs_are_made_once_and_a_failed_one_does_not_stop_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    path = _recipe(tmp_path)
+    methods = "[head, ptuning2 prefix.num_virtual_tokens=3, 'freeze freeze.trainable=[nothing]']"
+    arguments = ["compare", str(path), f"methods={methods}"]
+    first = CliRunner().invoke(app, [*arguments, "--json"])
+    assert first.exit_code == 2, first.output
+    assert first.stdout, first.output
+    made = json.loads(first.stdout)
+    by_name = {row["method"]: row for row in made["methods"]}
+    assert by_name["head"]["trained"] == 48 * 2
+    assert by_name["ptuning2 prefix.num_virtual_tokens=3"]["trained"] == 48 * 2 + 3 * 3 * 2 * 2 * 12
+    assert by_name["head"]["seeds"] == 1
+    assert by_name["freeze freeze.trainable=[nothing]"]["quality"] is None
+    folder = tmp_path / "mine-compare"
+    assert "'nothing' matches no parameter" in (folder / "compare.md").read_text()
+    assert {"compare.csv", "compare.html", "compare.json", "compare.md"} <= {p.name for p in folder.iterdir()}
+    results = {p: p.stat().st_mtime_ns for p in folder.glob("*/result.json")}
+    assert len(results) == 2
+    again = CliRunner().invoke(app, [*arguments[:2], "methods=[head]"])
+    assert again.exit_code == 0, again.output
+    assert "head" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("*/result.json")} == results, "nothing was run again"
+    changed = CliRunner().invoke(app, [*arguments[:2], "methods=[head]", "max_steps=1"])
+    assert changed.exit_code == 0, changed.output
+    assert json.loads((folder / "head-seed42" / "result.json").read_text())["result"]["steps"] == 1
