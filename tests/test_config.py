@@ -55,8 +55,6 @@ def test_a_rate_that_is_not_given_is_the_methods(tmp_path: Path) -> None:
         (["from_scratch=true", "method=ptuning2"], "method=full"),
         (["prompt.init=text"], "init: text and init_text go together"),
         (["prefix.init_text=Hello"], "init: text and init_text go together"),
-        (["prefix.init=text", "prefix.init_text=a", "prefix.prefix_projection=true"], "starts at random"),
-        (["method=prefix", "prefix.init=text", "prefix.init_text=a"], "starts at random"),
         (["prefix.zero_gate=true", "prefix.prefix_projection=true"], "no MLP and no init_text"),
         (["prefix.gate=true"], "unknown key 'prefix.gate' — did you mean 'zero_gate'"),
         (["max_tokens_per_row=5"], "max_tokens_per_row=5 is below max_length=1024"),

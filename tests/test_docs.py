@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from camelid.cli.compare import plan
 from camelid.cli.main import app
 from camelid.config import load_recipe
 from camelid.data import dataset_info
@@ -123,6 +124,9 @@ def _check_camelid(words: list[str]) -> None:
     verb = group.commands.get(words[0])
     assert verb is not None, f"no verb is called {words[0]!r}"
     values = verb.make_context(words[0], list(words[1:])).params
+    if words[0] == "compare":
+        plan(values["recipe"], values["arguments"])
+        return
     recipe = values.get("recipe") or values.get("subject")
     if recipe is not None and (recipe.suffix == ".yaml" or words[0] != "verify"):
         load_recipe(recipe, values["overrides"] or [])

@@ -90,8 +90,7 @@ class PromptSettings(_Section):
     num_virtual_tokens: PositiveInt = Field(default=20, description="learned embeddings")
     init: Literal["vocabulary", "text", "random"] = Field(
         default="vocabulary",
-        description="method prompt starts from embeddings of tokens drawn from the vocabulary, of `init_text`, or from "
-        "random numbers",
+        description="start from embeddings of tokens drawn from the vocabulary, of `init_text`, or from random numbers",
     )
     init_text: str | None = Field(default=None, description="its tokens, repeated or cut to the number wanted")
     encoder_reparameterization_type: Literal["MLP", "LSTM"] = Field(
@@ -114,7 +113,7 @@ class PrefixSettings(_Section):
     init: Literal["vocabulary", "text", "random"] = Field(
         default="vocabulary",
         description="start from the base's own keys and values of tokens drawn from the vocabulary, of `init_text`, or "
-        "from random numbers (as an MLP always does)",
+        "from random numbers",
     )
     init_text: str | None = Field(default=None, description="its tokens, repeated or cut to the number wanted")
     prefix_projection: bool | None = Field(
@@ -131,8 +130,6 @@ class PrefixSettings(_Section):
     def _usable(self) -> Self:
         if self.zero_gate and (self.prefix_projection or self.init_text):
             raise ValueError("zero_gate makes keys and values by the base's own projections: no MLP and no init_text")
-        if self.prefix_projection and self.init_text:
-            raise ValueError("prefix_projection starts at random: leave init_text out")
         _check_text(self)
         return self
 
@@ -344,8 +341,6 @@ class Recipe(_Section):
             raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
         if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
             raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")
-        if self.method == "prefix" and self.prefix_projection and self.prefix.init_text:
-            raise ValueError("method prefix learns through an MLP, which starts at random: leave prefix.init_text out")
         if self.task != "chat":
             self._usable_for_classes()
         elif self.columns:

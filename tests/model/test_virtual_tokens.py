@@ -22,7 +22,7 @@ from tiny import ARCHITECTURES, tiny_base, tiny_model
 from token_trees import Paths, weighted_paths
 from virtual_subjects import COUNT, KINDS, virtual_model
 
-from camelid.config import PrefixSettings
+from camelid.config import PrefixSettings, PromptSettings
 from camelid.data.tree import build_tree
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
@@ -30,7 +30,7 @@ from camelid.model.adapters import Trainable
 from camelid.model.fused import fuse
 from camelid.model.head import head_of
 from camelid.model.layout import choose_layout, edge_output, hidden_states, ordinary_attention
-from camelid.model.virtual_start import add_layer_tokens, recorded
+from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, recorded
 from camelid.model.virtual_tokens import attach, detach, load_virtual_tokens
 from camelid.train.objectives import weighted_nll
 
@@ -209,9 +209,10 @@ def test_gradient_checkpointing_changes_nothing(architecture: str, layout: str, 
     assert results[0][1].norm() > 0
 
 
+@pytest.mark.parametrize("projection", [False, True])
 @pytest.mark.parametrize("architecture", FAMILIES)
-def test_a_start_from_text_does_what_the_text_does(architecture: str) -> None:
-    """The base's own keys and values of some tokens, as a prefix, are those tokens before the text."""
+def test_a_start_from_text_does_what_the_text_does(architecture: str, projection: bool) -> None:
+    """The base's own keys and values of some tokens, as a prefix, are those tokens before the text; an MLP adds 0."""
     model: Any = tiny_model(architecture)
     fuse(model)
     choose_layout(model, "tree")
@@ -219,9 +220,14 @@ def test_a_start_from_text_does_what_the_text_does(architecture: str) -> None:
     text = vocabulary.backend.encode("Sort these numbers", add_special_tokens=False).ids
     wanted = _logits(model, [*text, *IDS])[len(text) :]
     settings = PrefixSettings(num_virtual_tokens=len(text), init="text", init_text="Sort these numbers")
-    made = add_layer_tokens(model, settings, projection=False, vocabulary=vocabulary, seed=0)
+    made = add_layer_tokens(model, settings, projection=projection, vocabulary=vocabulary, seed=0)
     torch.testing.assert_close(_logits(made.lm), wanted, rtol=0, atol=1e-5)
     detach(model)
+    for encoded in (False, True):
+        prompt = PromptSettings(num_virtual_tokens=len(text), init="text", init_text="Sort these numbers")
+        made = add_input_tokens(model, prompt, encoded=encoded, vocabulary=vocabulary, seed=0)
+        torch.testing.assert_close(_logits(made.lm), wanted, rtol=0, atol=1e-5)
+        detach(model)
     embeddings = model.get_input_embeddings()(torch.tensor(text))
     assert recorded(model, embeddings).positions == len(text)
 

@@ -74,12 +74,11 @@ def add_input_tokens(
                 encoder_num_layers=settings.encoder_num_layers,
                 encoder_dropout=settings.encoder_dropout,
             )
-            tokens = InputTokens(config, input_encoder(config))
         else:
             config = PromptTuningConfig(**shape, prompt_tuning_init="RANDOM")
-            tokens = InputTokens(config, input_encoder(config))
-            if settings.init != "random":
-                _set(tokens.encoder, _embedded(model, _start(settings, vocabulary)))
+        encoder: Any = input_encoder(config)
+        start = None if settings.init == "random" else _embedded(model, _start(settings, vocabulary)).float()
+        tokens = InputTokens(config, encoder, _begin(encoder, start, encoder.mlp_head[-1] if encoded else None))
     return _trainable(model, tokens)
 
 
@@ -109,10 +108,11 @@ def add_layer_tokens(
                 prefix_projection=projection,
                 task_type=_TASK,
             )
-            tokens = LayerTokens(config, layer_encoder(config))
-            if settings.init != "random" and not projection:
-                start = recorded(model, _embedded(model, _start(settings, vocabulary)))
-                _set(tokens.encoder, _flat(start))
+            encoder: Any = layer_encoder(config)
+            start = None
+            if settings.init != "random":
+                start = _flat(recorded(model, _embedded(model, _start(settings, vocabulary)))).float()
+            tokens = LayerTokens(config, encoder, _begin(encoder, start, encoder.transform[-1] if projection else None))
     return _trainable(model, tokens)
 
 
@@ -230,6 +230,17 @@ def _flat(virtual: Virtual) -> Tensor:
     return pairs.permute(3, 0, 1, 2, 4).flatten(1)
 
 
-def _set(encoder: Any, values: Tensor) -> None:
+def _begin(encoder: Any, start: Tensor | None, last: Any) -> Tensor | None:
+    """Let an encoder begin at `start`: what is to be added to what it makes. last: its last layer, None for a table.
+
+    A table holds the start itself. A network begins by making zeros, beside the start.
+    """
+    if start is None:
+        return None
     with torch.no_grad():
-        encoder.embedding.weight.copy_(values)
+        if last is None:
+            encoder.embedding.weight.copy_(start)
+            return None
+        last.weight.zero_()
+        last.bias.zero_()
+    return start

@@ -70,15 +70,23 @@ class VirtualTokens(nn.Module, ABC):
 
 @final
 class InputTokens(VirtualTokens):
-    """Embeddings before those of the text. encoder: makes (1, P, W) from the numbers 0 ... P - 1."""
+    """Embeddings before those of the text: (P, W) `start`, where given, and what the encoder adds to it.
 
-    def __init__(self, config: PromptTuningConfig | PromptEncoderConfig, encoder: nn.Module) -> None:
+    encoder: makes (1, P, W) from the numbers 0 ... P - 1
+    """
+
+    start: Tensor | None
+
+    def __init__(
+        self, config: PromptTuningConfig | PromptEncoderConfig, encoder: nn.Module, start: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
+        self.register_buffer("start", start, persistent=False)
 
     def embeddings(self) -> Tensor:
         """(P, W)."""
-        return _encoded(self.encoder, self.config.num_virtual_tokens)  # type: ignore[union-attr]
+        return _encoded(self.encoder, self.config.num_virtual_tokens, self.start)  # type: ignore[union-attr]
 
     def saved(self) -> dict[str, Tensor]:
         """The embeddings."""
@@ -95,23 +103,29 @@ class LearnedLayers(VirtualTokens):
 
 @final
 class LayerTokens(LearnedLayers):
-    """Keys and values before those of the text, in every layer. encoder: makes (1, P, L * 2 * K * D)."""
+    """Keys and values before those of the text, in every layer: `start`, where given, and what the encoder adds.
 
-    def __init__(self, config: PrefixTuningConfig, encoder: nn.Module) -> None:
+    encoder: makes (1, P, L * 2 * K * D) from the numbers 0 ... P - 1; start: (P, L * 2 * K * D)
+    """
+
+    start: Tensor | None
+
+    def __init__(self, config: PrefixTuningConfig, encoder: nn.Module, start: Tensor | None = None) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
+        self.register_buffer("start", start, persistent=False)
 
     def learned(self) -> Virtual:
         """Every layer's keys and values, in PEFT's order: token, layer, key then value, head."""
         config: Any = self.config
         heads, count = config.num_attention_heads, config.num_virtual_tokens
-        flat = _encoded(self.encoder, count)
+        flat = _encoded(self.encoder, count, self.start)
         each = flat.view(count, config.num_layers, 2, heads, config.token_dim // heads).permute(1, 2, 3, 0, 4)
         return Virtual([VirtualLayer(keys, values) for keys, values in each])
 
     def saved(self) -> dict[str, Tensor]:
         """All keys and values, (P, L * 2 * K * D)."""
-        return {_VALUES: _encoded(self.encoder, self.config.num_virtual_tokens)}  # type: ignore[union-attr]
+        return {_VALUES: _encoded(self.encoder, self.config.num_virtual_tokens, self.start)}  # type: ignore[union-attr]
 
 
 @final
@@ -280,10 +294,10 @@ def layer_encoder(config: PrefixTuningConfig) -> nn.Module:
     return PrefixEncoder(config)
 
 
-def _encoded(encoder: nn.Module, count: int) -> Tensor:
+def _encoded(encoder: nn.Module, count: int, start: Tensor | None) -> Tensor:
     weight = next(encoder.parameters())
-    made = encoder(torch.arange(count, device=weight.device)[None])
-    return made[0]
+    made = encoder(torch.arange(count, device=weight.device)[None])[0]
+    return made if start is None else start + made
 
 
 def _device_of(modules: nn.Module | dict[str, Any]) -> torch.device:
