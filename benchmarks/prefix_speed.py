@@ -3,7 +3,7 @@
     python benchmarks/prefix_speed.py
     python benchmarks/prefix_speed.py --virtual-tokens 128 --rounds 3 --batch 4
 
-SmolLM2-135M-Instruct, float32, the same random rows of `alpaca_data.json` in Alpaca's template, the same token ids, an
+SmolLM2-135M-Instruct, the same random rows of `alpaca_data.json` in Alpaca's template, the same token ids, an
 optimiser step each 16 rows. Each runs in a process of its own, in turn, in this environment; the first step of each is
 warm-up. `--batch` is what PEFT's micro-batches hold (its fastest is looked for by giving several).
 """
@@ -39,17 +39,18 @@ def job_of(name: str, options: argparse.Namespace, folder: Path, rows: Path, mod
         "virtual_tokens": options.virtual_tokens,
         "lora_r": 8,  # read by the driver, of no effect under this method
     }
-    if name == "camelid":
+    who, dtype = name.rsplit(".", 1)
+    if who == "camelid":
         prefix = {"num_virtual_tokens": options.virtual_tokens}
-        job["settings"] = {"method": "ptuning2", "dtype": "float32", "prefix": prefix, "retention": False}
+        job["settings"] = {"method": "ptuning2", "dtype": dtype, "prefix": prefix, "retention": False}
     else:
-        job["batch"] = int(name.rpartition("b")[2])
+        job |= {"batch": int(who.removeprefix("peft-b")), "bfloat16": dtype == "bfloat16"}
     return job
 
 
 def measured(name: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run a contestant and read what it left."""
-    script = "drive_camelid.py" if name == "camelid" else "drive_peft_prefix.py"
+    script = "drive_camelid.py" if name.startswith("camelid") else "drive_peft_prefix.py"
     file = folder / f"{name}.job.json"
     file.write_text(json.dumps(job))
     log = folder / f"{name}.log"
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed optimiser steps a run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4], help="rows of PEFT's micro-batches")
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     folder = WORK / "prefix"
@@ -74,7 +76,8 @@ def main() -> None:
     end = json.loads((model / "config.json").read_text())["eos_token_id"]
     rows = folder / "rows.json"
     write_rows(sample_rows(options.data, model / "tokenizer.json", end, (options.steps + 1) * ROWS_A_STEP, 0), rows)
-    names = ["camelid", *(f"peft-b{batch}" for batch in options.batch)]
+    who = ["camelid", *(f"peft-b{batch}" for batch in options.batch)]
+    names = [f"{one}.{dtype}" for dtype in options.dtype for one in who]
     rates: dict[str, list[float]] = {name: [] for name in names}
     memory: dict[str, int] = {}
     for _ in range(options.rounds):
@@ -85,13 +88,13 @@ def main() -> None:
             memory[name] = max(memory.get(name, 0), result["peak_rss"])
             print(f"{name}: {rates[name][-1]:.1f} useful tokens/s, losses {result['losses']}", file=sys.stderr)
     print(f"{cpu_name()}, {os.cpu_count()} cores")
-    best = max(statistics.median(rates[name]) for name in names[1:])
-    print("| contestant | useful tokens/s (median, range) | peak memory | beside PEFT's best |")
+    best = {dtype: max(statistics.median(rates[f"{one}.{dtype}"]) for one in who[1:]) for dtype in options.dtype}
+    print("| contestant | useful tokens/s (median, range) | peak memory | beside PEFT's best in this type |")
     print("|---|---|---|---|")
     for name in names:
         middle = statistics.median(rates[name])
         spread = f"{middle:.0f} ({min(rates[name]):.0f}-{max(rates[name]):.0f})"
-        print(f"| {name} | {spread} | {memory[name] / 1e9:.2f} GB | {middle / best:.2f}x |")
+        print(f"| {name} | {spread} | {memory[name] / 1e9:.2f} GB | {middle / best[name.rsplit('.', 1)[1]]:.2f}x |")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def run(job: dict) -> None:
         learning_rate=job["learning_rate"],
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
+        bf16=job["bfloat16"],
     )
     trainer = Trainer(
         model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[MeterCallback(meter)]

@@ -97,7 +97,7 @@ class LiveGenerator:
     def score(self, examples: Sequence[Example]) -> list[float]:
         """Log-probability in nats of each example's weighted edges: sum of weight * log p."""
         totals = []
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(self.model):
             for example in examples:
                 tree = build_tree([example.ids], [example.weight], share=False)
                 out = edge_output(self.model, tree, self.layout)
