@@ -24,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SST2.is_file(), reason="the shared data is not beside this checkout")
 @pytest.mark.parametrize("name", METHODS)
 def test_64_rows_are_learnt_by_heart_and_the_base_stays_as_it_was(name: str, tmp_path: Path) -> None:

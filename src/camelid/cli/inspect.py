@@ -18,6 +18,7 @@ import numpy as np
 from camelid.cli.console import print_json, say
 from camelid.config import Recipe, load_recipe
 from camelid.data.pack import Example, Row, pack_step
+from camelid.data.tasks.schemes import OUTSIDE
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.load import resolve, source_vocabulary
@@ -65,13 +66,22 @@ def _step(recipe: Recipe, vocabulary: Vocabulary, data: TrainingData, step: int)
     examples = data.of_step(step)
     rows = pack_step(examples, recipe.row_tokens, share=recipe.layout == "tree")
     cut = {example.source: example.cut for example in examples}
+    classes = {example.source: _classes_of(data, example) for example in examples}
     shown = []
     for row in rows:
         for leaf, source in zip(row.tree.leaves, row.sources, strict=True):
             origin = data.origin(source)
             name = f"{Path(origin.file).name}:{origin.line}" if origin else f"example {source}"
-            shown.append((name, cut[source], spans(row, int(leaf), vocabulary)))
+            shown.append((name + classes[source], cut[source], spans(row, int(leaf), vocabulary)))
     return {"step": step + 1, "counts": {"step": step + 1, **counts(rows, examples)}, "examples": shown}
+
+
+def _classes_of(data: TrainingData, example: Example) -> str:
+    """What is learnt of an example, where that is no token: its class, or its tags without those outside."""
+    if data.task is None or example.labels is None:
+        return ""
+    names = [data.task.labels[i] for i in example.labels[example.labels >= 0]]
+    return f" -> {' '.join(name for name in names if name != OUTSIDE) or OUTSIDE}"
 
 
 def counts(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Any]:

@@ -92,11 +92,10 @@ def prefixed_attention(
     if dropout or softcap is not None or s_aux is not None:
         raise ValueError("attention dropout, soft-capped scores and attention sinks are not supported here")
     part = virtual.layers[module.layer_idx] if virtual is not None else None  # type: ignore[index]
-    offset = virtual.positions if virtual is not None else 0
     if part is not None and part.gate is None:
         key, value = before(part, key, value)
     at = torch.arange(key.shape[2], device=key.device)
-    query_at = at[offset:, None]
+    query_at = at[-query.shape[2] :, None]  # the newest: a cache may stand before them
     seen = at <= query_at
     if sliding_window is not None:
         seen &= query_at - at < sliding_window

@@ -1,0 +1,54 @@
+"""What was forgotten: the same passages before and after, and an interval that pairs them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tiny import tiny_base, tiny_model
+
+from camelid.data.render import Renderer
+from camelid.data.templates import template_for
+from camelid.data.vocabulary import Vocabulary
+from camelid.evaluate.exam import PASSAGES
+from camelid.evaluate.general import General, kept, measure_general, rise
+from camelid.generate.local import LiveGenerator
+from camelid.model.layout import choose_layout
+
+
+def test_a_rise_that_is_the_same_everywhere_is_certain() -> None:
+    """However different the passages are."""
+    before = [(100.0, 100), (900.0, 100), (50.0, 10)]
+    after = [(nats + 0.05 * tokens, tokens) for nats, tokens in before]
+    change = rise(before, after)
+    assert change.rise == pytest.approx(math.expm1(0.05))
+    assert change.low == pytest.approx(change.rise)
+    assert change.high == pytest.approx(change.rise)
+    assert change.before == pytest.approx(math.exp(1050 / 210))
+    assert change.after == pytest.approx(change.before * math.exp(0.05))
+
+
+def test_the_interval_is_the_jackknifes() -> None:
+    """Equal passages with rises 0, 0.1, 0.2: the jackknife's error is that of the mean, s / sqrt(n)."""
+    before = [(200.0, 100)] * 3
+    change = rise(before, [(200.0, 100), (210.0, 100), (220.0, 100)])
+    half = 1.959964 * 0.1 / math.sqrt(3)
+    assert (change.low, change.high) == pytest.approx((math.expm1(0.1 - half), math.expm1(0.1 + half)), rel=1e-5)
+    with pytest.raises(ValueError, match="the same tokens"):
+        rise(before, [(200.0, 99)] * 3)
+
+
+def test_kept_counts_only_what_was_known() -> None:
+    share = kept(General({}, 5, ("a", "b", "c")), General({}, 5, ("b", "d")))
+    assert (share.right, share.total) == (1, 3)
+
+
+def test_it_comes_back_from_json_and_a_model_is_measured() -> None:
+    model = tiny_model("llama")
+    choose_layout(model, "tree")
+    vocabulary = Vocabulary.from_directory(tiny_base())
+    generator = LiveGenerator(model, Renderer(vocabulary, template_for("auto", vocabulary), 1024))
+    found = measure_general(generator, questions=False)
+    assert {language: len(pairs) for language, pairs in found.text.items()} == PASSAGES
+    assert General.of_json(found.as_json()) == found
+    assert rise(found.text["en"], measure_general(generator, questions=False).text["en"]).rise == 0.0
