@@ -302,6 +302,8 @@ class Recipe(_Section):
         sources = self.data if isinstance(self.data, list) else []
         if self.kl_to_base or any(isinstance(source, SourceSpec) and source.distil for source in sources):
             raise ValueError(f"kl_to_base and distil are for task chat: task {self.task} learns classes, not tokens")
+        if self.method == "lora" and self.lora.modules_to_save:
+            raise ValueError(f"lora.modules_to_save is for task chat: of task {self.task} the head is saved")
         if self.objective != "sft":
             raise ValueError(f"task {self.task} needs objective sft")
         if self.method in _VIRTUAL and self.prefix.zero_gate:

@@ -75,7 +75,7 @@ def quickstart(
 
 @app.command()
 def train(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
-    """Train by a recipe: pretrain or sft; full, freeze or lora. Resumes by itself."""
+    """Train by a recipe: to answer, continue text or tell classes; LoRA, full or virtual tokens. Resumes by itself."""
     from camelid.cli.train import train as run
 
     _end(lambda: run(recipe, overrides or [], as_json=as_json), debug)

@@ -158,7 +158,8 @@ def _over_rows(
     mask = mask.to(device)
     inputs = _inputs(model, ids.to(device), tree, noise_alpha, first)
     decoder = model.get_decoder()  # type: ignore[operator]
-    if model.config._attn_implementation == PREFIXED_ATTENTION:  # type: ignore[union-attr]  # causal: the padding, on the right, is seen by none
+    if model.config._attn_implementation == PREFIXED_ATTENTION:  # type: ignore[union-attr]
+        # it is causal: the padding, on the right, is seen by none
         start = learned.positions if learned is not None else 0
         positions = torch.arange(start, start + longest, device=device)[None]
         out = decoder(**inputs, position_ids=positions, virtual=learned, use_cache=False)
