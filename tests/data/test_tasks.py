@@ -155,6 +155,7 @@ def test_conll_files_of_every_kind(tmp_path: Path) -> None:
     assert kept.origin.line == 3
     assert (ledger.read, ledger.kept, ledger.rejected) == (3, 1, 2)
     assert [rejection.line for rejection in ledger.rejections] == [1, 6]
+    assert "line 1 has one column" in ledger.rejections[0].reason
 
 
 def test_columns_can_be_named_and_what_is_missing_is_said(tmp_path: Path) -> None:
