@@ -32,7 +32,7 @@ def test_overrides_reach_nested_fields_and_scientific_numbers(tmp_path: Path) ->
 def test_a_rate_that_is_not_given_is_the_methods(tmp_path: Path) -> None:
     path = _write(tmp_path / "my.yaml")
     rates = {method: load_recipe(path, [f"method={method}"]).learning_rate for method in ("lora", "prompt", "ptuning2")}
-    assert rates == {"lora": 2e-4, "prompt": 3e-2, "ptuning2": 1e-2}
+    assert rates == {"lora": 2e-4, "prompt": 3e-2, "ptuning2": 3e-3}
     assert load_recipe(path, ["method=prompt", "learning_rate=2e-4"]).learning_rate == 2e-4
 
 

@@ -144,7 +144,7 @@ def _check_text(settings: PromptSettings | PrefixSettings) -> None:
 
 _VIRTUAL = ("prompt", "ptuning", "prefix", "ptuning2")
 # Virtual tokens are few and far from where they should be: they need other rates than weights do.
-_RATES = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 1e-2}
+_RATES = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 3e-3}
 
 
 class Recipe(_Section):
@@ -221,7 +221,7 @@ class Recipe(_Section):
     learning_rate: PositiveFloat = Field(
         default=2e-4,
         description="peak learning rate; where none is given: 2e-4, and for virtual tokens 3e-2 (prompt), 1e-3 "
-        "(ptuning, prefix) or 1e-2 (ptuning2)",
+        "(ptuning, prefix) or 3e-3 (ptuning2)",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         default="cosine", description="shape of the learning rate after the warm-up"
