@@ -43,6 +43,8 @@ def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     comparison = Comparison("mine", "accuracy", False, cells)
     assert [row["method"] for row in rows(comparison)] == ["d", "a", "b|c"]
     assert [c.name for c in Comparison("x", "held-out loss", True, cells).ordered] == ["a", "d", "b|c"]
+    wide = rows(Comparison("x", "accuracy", False, [Cell("w", [_run(0, 0.5), _run(1, 0.99)])]))[0]
+    assert (wide["low"], wide["high"]) == (0.0, 1.0), "a share stays one"
     text = as_markdown(comparison)
     assert "| d | 0.900 [0.800, 1.000] | 10 | 1.000% | 1.00 GiB | 1.0 | 100 | 2.0 KiB |  |  |" in text
     assert "+2.0% | -1.0% |" in text

@@ -92,6 +92,8 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         row: dict[str, Any] = dict.fromkeys(COLUMNS, None) | {"method": cell.name, "seeds": len(cell.runs)}
         if cell.runs:
             low, high = cell.interval or (None, None)
+            if low is not None and high is not None and not comparison.lower_is_better:
+                low, high = max(low, 0.0), min(high, 1.0)  # a share; Student's interval does not know
             one = cell.runs[0]
             row |= {
                 "quality": cell.quality,

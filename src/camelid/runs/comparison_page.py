@@ -23,13 +23,14 @@ _HEADS = {
     "minutes": Words("minutes", "分钟"),
     "tokens/s": Words("tokens/s", "token/秒"),
     "saved": Words("saved", "保存大小"),
-    "general en": Words("general English, perplexity", "英文通用文本困惑度"),
-    "general zh": Words("general Chinese, perplexity", "中文通用文本困惑度"),
+    "general en": Words("general English", "英文通用文本"),
+    "general zh": Words("general Chinese", "中文通用文本"),
 }
 _NOTE = Words(
     "Bars are 95% intervals: over the seeds where there are several, of the one measurement otherwise. Time and memory "
-    "are medians over the seeds.",
-    "横线为 95% 区间：有多个种子时是种子之间的区间，否则是单次测量的区间。时间和内存取各种子的中位数。",
+    "are medians over the seeds. General text: how much its perplexity rose.",
+    "横线为 95% 区间：有多个种子时是种子之间的区间，否则是单次测量的区间。时间和内存取各种子的中位数。"
+    "通用文本：困惑度上升了多少。",
 )
 
 
