@@ -1,9 +1,17 @@
-"""Hypothesis strategies: sets of token paths with common prefixes, and their weights."""
+"""Sets of token paths with common prefixes, and their weights (hypothesis); what a model makes of their trees."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from hypothesis import strategies as st
+
+from camelid.data.tree import TokenTree
+from camelid.model.adapters import Trainable
+from camelid.model.layout import edge_output
+from camelid.train.objectives import weighted_nll
 
 Paths = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -25,3 +33,14 @@ def weighted_paths(draw: st.DrawFn, *, vocabulary: int = 500, most: int = 6, lon
         chosen = draw(st.lists(st.sampled_from([0.0, 1.0, 0.5]), min_size=len(path), max_size=len(path)))
         weights.append(np.array([0.0, *chosen[1:]], np.float32))
     return [np.array(path, np.int32) for path in paths], weights
+
+
+def loss_and_gradient(trainable: Trainable, trees: Sequence[TokenTree], layout: str) -> tuple[float, torch.Tensor]:
+    """Summed loss over trees, and the gradient of every trained parameter in one vector."""
+    parameters = list(trainable.named_parameters().values())
+    total = torch.zeros(())
+    for tree in trees:
+        total = total + weighted_nll(edge_output(trainable.lm, tree, layout))
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    flat = [torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(gradients, parameters, strict=True)]
+    return float(total.detach()), torch.cat(flat)

@@ -134,17 +134,15 @@ class PrefixSettings(_Section):
         return self
 
 
-_ROLES = {"classify": ("text", "label"), "pair": ("text", "pair", "label"), "tag": ("words", "tags")}
-
-
 def _check_text(settings: PromptSettings | PrefixSettings) -> None:
     if (settings.init == "text") != bool(settings.init_text):
         raise ValueError("init: text and init_text go together")
 
 
-_VIRTUAL = ("prompt", "ptuning", "prefix", "ptuning2")
-# Virtual tokens are few and far from where they should be: they need other rates than weights do.
-_RATES = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 3e-3}
+# What the columns of a task with classes are called.
+ROLES = {"classify": ("text", "label"), "pair": ("text", "pair", "label"), "tag": ("words", "tags")}
+# Methods of virtual tokens: these are few and far from where they should be, and need other rates than weights do.
+_VIRTUAL = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 3e-3}
 
 
 class Recipe(_Section):
@@ -295,12 +293,11 @@ class Recipe(_Section):
 
     def _usable_for_classes(self) -> None:
         """What learns tokens cannot be combined with a task that learns classes."""
-        roles = _ROLES[self.task]
+        roles = ROLES[self.task]
         unknown = next((role for role in self.columns if role not in roles), None)
         if unknown is not None:
             raise ValueError(f"columns.{unknown}: task {self.task} has the columns {', '.join(roles)}")
-        sources = self.data if isinstance(self.data, list) else []
-        if self.kl_to_base or any(isinstance(source, SourceSpec) and source.distil for source in sources):
+        if self.kl_to_base or self._distils:
             raise ValueError(f"kl_to_base and distil are for task chat: task {self.task} learns classes, not tokens")
         if self.method == "lora" and self.lora.modules_to_save:
             raise ValueError(f"lora.modules_to_save is for task chat: of task {self.task} the head is saved")
@@ -308,6 +305,10 @@ class Recipe(_Section):
             raise ValueError(f"task {self.task} needs objective sft")
         if self.method in _VIRTUAL and self.prefix.zero_gate:
             raise ValueError("prefix.zero_gate is for task chat: PEFT saves no head beside gated prompts")
+
+    @property
+    def _distils(self) -> bool:
+        return any(isinstance(source, SourceSpec) and source.distil for source in self.data)
 
     @property
     def has_adapter(self) -> bool:
@@ -333,8 +334,8 @@ class Recipe(_Section):
     @model_validator(mode="before")
     @classmethod
     def _rate_of_method(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("method") in _RATES and "learning_rate" not in content:
-            return {**content, "learning_rate": _RATES[content["method"]]}
+        if isinstance(content, dict) and content.get("method") in _VIRTUAL and "learning_rate" not in content:
+            return {**content, "learning_rate": _VIRTUAL[content["method"]]}
         return content
 
     @model_validator(mode="after")
@@ -349,7 +350,7 @@ class Recipe(_Section):
             raise ValueError("columns are for the tasks classify, pair and tag")
         if self.kl_to_base and not self.has_adapter:
             raise ValueError("kl_to_base needs an adapter: the base is the model with its adapter switched off")
-        if not self.has_adapter and any(isinstance(source, SourceSpec) and source.distil for source in self.data):
+        if not self.has_adapter and self._distils:
             raise ValueError("distil needs an adapter: the base is the model with its adapter switched off")
         if self.from_scratch and self.has_adapter:
             raise ValueError(

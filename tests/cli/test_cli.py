@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from peft import PeftModel
-from tiny import chat_rows, tiny_base
+from program import camelid, recipe_file
+from tiny import tiny_base
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -32,31 +32,8 @@ from camelid.train.interrupt import Interrupts
 from camelid.train.loop import SilentProgress, train
 
 
-def _camelid(*arguments: str | Path) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of the program, run in this process."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    return result.exit_code, result.stdout, result.stderr
-
-
-def _recipe(folder: Path, **fields: object) -> Path:
-    values = {
-        "base": str(tiny_base()),
-        "data": str(chat_rows(folder / "rows.jsonl")),
-        "dtype": "float32",
-        "max_steps": 3,
-        "per_device_train_batch_size": 6,
-        "learning_rate": 1e-2,
-        "max_length": 128,
-        "output_dir": str(folder / "run"),
-        **fields,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
-
-
 def test_train_then_chat(tmp_path: Path) -> None:
-    code, out, err = _camelid("train", _recipe(tmp_path, eval_fraction=0.2, eval_steps=1), "--json")
+    code, out, err = camelid("train", recipe_file(tmp_path, eval_fraction=0.2, eval_steps=1), "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert summary["rows"] == {"read": 24, "kept": 24, "rejected": 0}
@@ -66,10 +43,10 @@ def test_train_then_chat(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for name in ("recipe.yaml", "manifest.json", "metrics.jsonl", "rejected.jsonl", "report.html", "final"):
         assert (run / name).exists(), name
-    code, out, err = _camelid("chat", run, "--prompt", "你好", "--max-new-tokens", "5", "--json")
+    code, out, err = camelid("chat", run, "--prompt", "你好", "--max-new-tokens", "5", "--json")
     assert code == 0, err
     assert json.loads(out)["completion_tokens"] <= 5
-    code, out, err = _camelid("chat", run, "--prompt", "Sort 3, 1", "--max-new-tokens", "4", "--compare")
+    code, out, err = camelid("chat", run, "--prompt", "Sort 3, 1", "--max-new-tokens", "4", "--compare")
     assert code == 0, err
     assert out.startswith("base:")
     assert "tuned:" in out
@@ -81,9 +58,9 @@ def test_final_loads_with_plain_peft_and_transformers(tmp_path: Path) -> None:
     for method in ("lora", "full"):
         folder = tmp_path / method
         folder.mkdir()
-        code, _, err = _camelid("train", _recipe(folder, method=method))
+        code, _, err = camelid("train", recipe_file(folder, method=method))
         assert code == 0, err
-        code, ours, err = _camelid("chat", folder / "run", "--prompt", "hello", "--max-new-tokens", "8")
+        code, ours, err = camelid("chat", folder / "run", "--prompt", "hello", "--max-new-tokens", "8")
         assert code == 0, err
         final = folder / "run" / "final"
         if method == "lora":
@@ -127,14 +104,14 @@ def test_faults_of_the_user_are_exit_2_and_one_line(case: str, tmp_path: Path) -
     (no_end / "tokenizer_config.json").write_text(json.dumps(config))
     (tmp_path / "cut.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + (9).to_bytes(8, "little"))
     named = {
-        "RECIPE": _recipe(tmp_path),
+        "RECIPE": recipe_file(tmp_path),
         "data=EMPTY": f"data={tmp_path / 'empty.jsonl'}",
         "data=BAD": f"data={tmp_path / 'bad.jsonl'}",
         "base=NOEND": f"base={no_end}",
         "base=CUT": f"base={tmp_path / 'cut.gguf'}",
         "BASE": tiny_base(),
     }
-    code, out, err = _camelid(*(named.get(a, a) for a in arguments))
+    code, out, err = camelid(*(named.get(a, a) for a in arguments))
     faults = [line for line in err.splitlines() if line.startswith("camelid: ")]
     assert code == 2, err
     assert len(faults) == 1
@@ -150,11 +127,11 @@ def test_a_fault_of_ours_is_exit_1_and_debug_shows_it(tmp_path: Path, monkeypatc
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(module, "train_loop", broken)
-    code, _, err = _camelid("train", _recipe(tmp_path))
+    code, _, err = camelid("train", recipe_file(tmp_path))
     assert code == 1
     assert "a fault of ours: ZeroDivisionError: a bug" in err
     shutil.rmtree(tmp_path / "run")
-    result = CliRunner().invoke(app, ["train", str(_recipe(tmp_path)), "--debug"])
+    result = CliRunner().invoke(app, ["train", str(recipe_file(tmp_path)), "--debug"])
     assert isinstance(result.exception, ZeroDivisionError)
 
 
@@ -171,7 +148,7 @@ def test_a_run_goes_on_in_the_type_and_at_the_time_that_it_began(
         "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
     (dated / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    recipe = load_recipe(_recipe(tmp_path, base=str(dated), dtype="auto"))
+    recipe = load_recipe(recipe_file(tmp_path, base=str(dated), dtype="auto"))
     seen = []
     for faster, stop_after in ((torch.bfloat16, 1), (torch.float32, None)):
         measured = Measurement(faster, 1.0, 2.0)
@@ -187,11 +164,11 @@ def test_a_run_goes_on_in_the_type_and_at_the_time_that_it_began(
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_tuned_run_is_a_base(tmp_path: Path, method: str) -> None:
-    recipe = _recipe(tmp_path)
-    assert _camelid("train", recipe)[0] == 0
+    recipe = recipe_file(tmp_path)
+    assert camelid("train", recipe)[0] == 0
     base = f"base={tmp_path / 'run'}"
     where = f"output_dir={tmp_path / 'second'}"
-    code, _, err = _camelid("train", recipe, base, where, f"method={method}", "learning_rate=1e-3")
+    code, _, err = camelid("train", recipe, base, where, f"method={method}", "learning_rate=1e-3")
     assert code == 0, err
     first, second = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("run", "second"))
     assert second[0]["loss"] < first[-1]["loss"] + 0.2 < first[0]["loss"]  # it begins where the first ended
@@ -200,17 +177,17 @@ def test_a_tuned_run_is_a_base(tmp_path: Path, method: str) -> None:
         assert json.loads((final / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == str(
             tiny_base()
         )
-        code, _, err = _camelid("train", recipe, base, f"output_dir={tmp_path / 'third'}", "lora.r=4")
+        code, _, err = camelid("train", recipe, base, f"output_dir={tmp_path / 'third'}", "lora.r=4")
         assert (code, "lora.r is 4, but the base is an adapter with r 8" in err) == (2, True)
-    assert _camelid("inspect", recipe, base)[0] == 0
-    code, _, err = _camelid("chat", str(tmp_path / "second"), "--prompt", "请把数字4说出来")
+    assert camelid("inspect", recipe, base)[0] == 0
+    code, _, err = camelid("chat", str(tmp_path / "second"), "--prompt", "请把数字4说出来")
     assert code == 0, err
 
 
 def test_inspect_counts_what_is_trained(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    recipe = _recipe(tmp_path)
-    code, out, err = _camelid("inspect", recipe, "--html", page, "--json")
+    recipe = recipe_file(tmp_path)
+    code, out, err = camelid("inspect", recipe, "--html", page, "--json")
     assert code == 0, err
     (counts,) = json.loads(out)["steps"]
     assert counts["examples"] == 6
@@ -218,14 +195,14 @@ def test_inspect_counts_what_is_trained(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert 'class="trained"' in text
     assert "&lt;|im_end|&gt;" in text, "control tokens are shown, escaped"
-    code, out, _ = _camelid("inspect", recipe)
+    code, out, _ = camelid("inspect", recipe)
     assert code == 0
     assert "shared" in out
 
 
 def test_verify_passes_and_finds_a_planted_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = _recipe(tmp_path)
-    code, out, err = _camelid("verify", recipe, "--rows", "8", "--json")
+    recipe = recipe_file(tmp_path)
+    code, out, err = camelid("verify", recipe, "--rows", "8", "--json")
     assert code == 0, err
     result = json.loads(out)
     names = {check["name"] for check in result["checks"]}
@@ -240,7 +217,7 @@ def test_verify_passes_and_finds_a_planted_fault(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(attend, "SCORES_A_BLOCK", -1_000_000)  # each branch by itself
     monkeypatch.setattr(attend, "_merge", lambda intervals: intervals[-1:])  # a branch forgets its ancestors
-    code, out, err = _camelid("verify", recipe, "--rows", "8")
+    code, out, err = camelid("verify", recipe, "--rows", "8")
     assert code == 2 or "separate rows" in err
 
 
@@ -257,8 +234,8 @@ def test_verify_renders_inputs_and_tools_as_training_does(tmp_path: Path, templa
     ]
     (tmp_path / "tools.jsonl").write_text(json.dumps({"messages": talk}) + "\n", encoding="utf-8")
     data = [str(tmp_path / "inputs.jsonl"), *([str(tmp_path / "tools.jsonl")] if template == "chatml" else [])]
-    recipe = _recipe(tmp_path, data=data, template=template)
-    code, out, err = _camelid("verify", recipe, "--rows", "12", "--json")
+    recipe = recipe_file(tmp_path, data=data, template=template)
+    code, out, err = camelid("verify", recipe, "--rows", "12", "--json")
     assert code == 0, err
     parity = json.loads(out)["checks"][0]
     assert (parity["name"], parity["holds"]) == ("render parity", True)
@@ -271,15 +248,15 @@ def test_python_m_camelid_is_the_command() -> None:
 
 
 def test_schema_doctor_version_and_help() -> None:
-    code, out, _ = _camelid("schema")
+    code, out, _ = camelid("schema")
     assert code == 0
     assert "learning_rate" in json.loads(out)["properties"]
-    code, out, _ = _camelid("doctor", "--json")
+    code, out, _ = camelid("doctor", "--json")
     assert code == 0
     assert {"camelid", "packages", "hardware", "bases"} <= json.loads(out).keys()
-    code, out, _ = _camelid("--version")
+    code, out, _ = camelid("--version")
     assert (code, out.split()[0]) == (0, "camelid")
-    code, out, _ = _camelid("--help")
+    code, out, _ = camelid("--help")
     assert code == 0
     assert all(verb in out for verb in ("quickstart", "train", "inspect", "verify", "chat", "schema", "doctor"))
 
@@ -288,7 +265,7 @@ def test_schema_doctor_version_and_help() -> None:
 def test_a_signal_saves_exits_and_the_same_command_goes_on(
     tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
-    recipe = _recipe(tmp_path, max_steps=4000, save_steps=1000)
+    recipe = recipe_file(tmp_path, max_steps=4000, save_steps=1000)
     command = [sys.executable, "-m", "camelid.cli.main", "train", str(recipe)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

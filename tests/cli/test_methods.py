@@ -6,40 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from tiny import chat_rows, tiny_base
-from typer.testing import CliRunner
-
-from camelid.cli.main import app
-
-
-def _camelid(*arguments: str | Path) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    return result.exit_code, result.stdout, result.stderr
+from program import camelid, recipe_file
+from tiny import tiny_base
 
 
 def _recipe(folder: Path, **fields: object) -> Path:
-    rows = folder / "rows.jsonl"
-    if "task" not in fields:
-        chat_rows(rows)
-    elif fields["task"] == "tag":
-        made = [{"words": ["Sort", str(i)], "tags": ["O", "B-N" if i % 2 else "O"]} for i in range(24)]
-        rows.write_text("\n".join(map(json.dumps, made)))
-    else:
-        rows.write_text("\n".join(json.dumps({"text": f"Sort {i}", "label": i % 2}) for i in range(24)))
-    values = {
-        "base": str(tiny_base()),
-        "data": str(rows),
-        "dtype": "float32",
-        "max_steps": 2,
-        "per_device_train_batch_size": 6,
-        "max_length": 128,
-        "output_dir": str(folder / "run"),
-        **fields,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
+    """Of a task the rows are its own."""
+    if "task" in fields:
+        tags = [{"words": ["Sort", str(i)], "tags": ["O", "B-N" if i % 2 else "O"]} for i in range(24)]
+        classes = [{"text": f"Sort {i}", "label": i % 2} for i in range(24)]
+        rows = folder / "rows.jsonl"
+        rows.write_text("\n".join(map(json.dumps, tags if fields["task"] == "tag" else classes)))
+        fields["data"] = str(rows)
+    return recipe_file(folder, max_steps=2, **fields)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +35,7 @@ def _recipe(folder: Path, **fields: object) -> Path:
 )
 def test_train_and_prove_and_answer(tmp_path: Path, fields: dict[str, object]) -> None:
     recipe = _recipe(tmp_path, **fields)
-    code, out, err = _camelid("train", recipe, "--json")
+    code, out, err = camelid("train", recipe, "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert 0 < summary["trained_parameters"] < summary["parameters"]
@@ -65,14 +44,14 @@ def test_train_and_prove_and_answer(tmp_path: Path, fields: dict[str, object]) -
     assert set(forgotten) == {"en", "zh"}
     assert "general Chinese text, perplexity" in err
     assert "perplexity" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    code, out, err = _camelid("verify", recipe, "--rows", "8", "--json", "retention=false")
+    code, out, err = camelid("verify", recipe, "--rows", "8", "--json", "retention=false")
     assert code == 0, err
     checks = {check["name"]: check["holds"] for check in json.loads(out)["checks"]}
     assert checks["tree = separate"]
     assert checks["resumed = uninterrupted"]
-    code, out, err = _camelid("chat", tmp_path / "run", "--prompt", "你好", "--max-new-tokens", "3", "--json")
+    code, out, err = camelid("chat", tmp_path / "run", "--prompt", "你好", "--max-new-tokens", "3", "--json")
     assert code == 0, err
-    code, _, err = _camelid("export", tmp_path / "run", "--format", "gguf", "--output", tmp_path / "out")
+    code, _, err = camelid("export", tmp_path / "run", "--format", "gguf", "--output", tmp_path / "out")
     assert code == 2
     assert "cannot be merged" in err
     assert not (tmp_path / "out").exists()
@@ -81,7 +60,7 @@ def test_train_and_prove_and_answer(tmp_path: Path, fields: dict[str, object]) -
 @pytest.mark.parametrize("task", ["classify", "tag"])
 def test_a_task_is_trained_scored_shown_and_proven(tmp_path: Path, task: str) -> None:
     recipe = _recipe(tmp_path, task=task, method="lora", eval_fraction=0.3)
-    code, out, err = _camelid("train", recipe, "--json")
+    code, out, err = camelid("train", recipe, "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert summary["score"]["texts"] == 7
@@ -89,7 +68,7 @@ def test_a_task_is_trained_scored_shown_and_proven(tmp_path: Path, task: str) ->
     assert "held out: " in err
     assert f"camelid eval {tmp_path / 'run'} FILE" in err
     predictions = tmp_path / "predictions.jsonl"
-    code, out, err = _camelid("eval", tmp_path / "run", tmp_path / "rows.jsonl", "--predictions", predictions, "--json")
+    code, out, err = camelid("eval", tmp_path / "run", tmp_path / "rows.jsonl", "--predictions", predictions, "--json")
     assert code == 0, err
     scored = json.loads(out)
     lines = [json.loads(line) for line in predictions.read_text().splitlines()]
@@ -98,33 +77,33 @@ def test_a_task_is_trained_scored_shown_and_proven(tmp_path: Path, task: str) ->
         assert scored["accuracy"] == pytest.approx(sum(r["label"] == r["predicted"] for r in lines) / 24)
     else:
         assert all(len(r["predicted"]) == len(r["words"]) for r in lines)
-    code, out, err = _camelid("inspect", recipe)
+    code, out, err = camelid("inspect", recipe)
     assert code == 0, err
     assert "-> 1" in out if task == "classify" else "-> B-N" in out
-    code, out, err = _camelid("verify", recipe, "--rows", "8", "--json")
+    code, out, err = camelid("verify", recipe, "--rows", "8", "--json")
     assert code == 0, err
     assert len(json.loads(out)["checks"]) == 4
 
 
 def test_eval_says_what_is_wrong(tmp_path: Path) -> None:
-    code, _, err = _camelid("eval", tiny_base(), tmp_path / "rows.jsonl")
+    code, _, err = camelid("eval", tiny_base(), tmp_path / "rows.jsonl")
     assert (code, "tells no classes apart" in err) == (2, True)
     recipe = _recipe(tmp_path, task="classify", retention=False)
-    assert _camelid("train", recipe)[0] == 0
+    assert camelid("train", recipe)[0] == 0
     (tmp_path / "other.jsonl").write_text('{"text": "a", "label": "never seen"}\n{"text": "b", "label": 1}\n')
-    code, out, err = _camelid("eval", tmp_path / "run", tmp_path / "other.jsonl", "--json")
+    code, out, err = camelid("eval", tmp_path / "run", tmp_path / "other.jsonl", "--json")
     assert code == 0, err
     assert json.loads(out)["texts"] == 1
     assert "2 read = 1 kept + 1 rejected" in err
-    code, _, err = _camelid("eval", tmp_path / "run", tmp_path / "other.jsonl", "--column", "texts=a")
+    code, _, err = camelid("eval", tmp_path / "run", tmp_path / "other.jsonl", "--column", "texts=a")
     assert (code, "names no column" in err) == (2, True)
 
 
 def test_an_adapter_on_an_adapter_is_refused(tmp_path: Path) -> None:
     """It would name a base that nobody has."""
-    assert _camelid("train", _recipe(tmp_path, retention=False))[0] == 0
+    assert camelid("train", _recipe(tmp_path, retention=False))[0] == 0
     other = _recipe(tmp_path, base=str(tmp_path / "run"), method="ptuning2", output_dir=str(tmp_path / "second"))
-    code, _, err = _camelid("train", other)
+    code, _, err = camelid("train", other)
     assert code == 2
     assert "is an adapter already" in err
     assert "camelid export --format hf" in err

@@ -15,8 +15,9 @@ from camelid.data.tasks.render import TaskRenderer
 from camelid.data.tree import build_tree
 from camelid.data.vocabulary import Vocabulary
 from camelid.evaluate.tasks import ClassScore, TagScore, predict, score, score_classes, score_tags
-from camelid.model.class_head import TaskInfo, add_class_head, class_logits
+from camelid.model.class_head import add_class_head, class_logits
 from camelid.model.layout import choose_layout, hidden_states
+from camelid.model.task_info import TaskInfo
 
 CASES = Path(__file__).parent.parent / "cases"
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ARCHITECTURES, tiny_model, with_random_adapter
-from token_trees import Paths, weighted_paths
+from token_trees import Paths, loss_and_gradient, weighted_paths
 
 from camelid.config import LoraSettings
 from camelid.data.tree import TokenTree, below_a_run, build_tree
@@ -119,13 +119,7 @@ def _trainable(architecture: str, method: str):
 
 def _loss_and_gradients(trainable, trees: list[TokenTree], layout: str) -> tuple[float, torch.Tensor]:
     trainable.lm.set_attn_implementation(TREE_ATTENTION if layout == "tree" else "sdpa")
-    parameters = list(trainable.named_parameters().values())
-    total = torch.zeros(())
-    for tree in trees:
-        total = total + weighted_nll(edge_output(trainable.lm, tree, layout))
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    flat = [torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(gradients, parameters, strict=True)]
-    return float(total.detach()), torch.cat(flat)
+    return loss_and_gradient(trainable, trees, layout)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -19,20 +19,18 @@ from peft import (
     get_peft_model,
 )
 from tiny import ARCHITECTURES, tiny_base, tiny_model
-from token_trees import Paths, weighted_paths
+from token_trees import Paths, loss_and_gradient, weighted_paths
 from virtual_subjects import COUNT, KINDS, virtual_model
 
 from camelid.config import PrefixSettings, PromptSettings
 from camelid.data.tree import build_tree
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
-from camelid.model.adapters import Trainable
 from camelid.model.fused import fuse
 from camelid.model.head import head_of
-from camelid.model.layout import choose_layout, edge_output, hidden_states, ordinary_attention
+from camelid.model.layout import choose_layout, hidden_states, ordinary_attention
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, recorded
-from camelid.model.virtual_tokens import attach, detach, load_virtual_tokens
-from camelid.train.objectives import weighted_nll
+from camelid.model.virtual_tokens import attach, load_virtual_tokens
 
 FAMILIES = sorted({*ARCHITECTURES, "mistral", "qwen2"})
 IDS = [3, 5, 7, 9, 11, 13, 17, 19, 23, 29, 31]
@@ -51,16 +49,6 @@ def _pefts(peft: PeftModel, ids: list[int] = IDS) -> torch.Tensor:
         return peft(input_ids=torch.tensor([ids])).logits[0, -len(ids) :]
 
 
-def _loss_and_gradient(made: Trainable, trees: list[Any], layout: str) -> tuple[float, torch.Tensor]:
-    parameters = list(made.named_parameters().values())
-    total = torch.zeros(())
-    for tree in trees:
-        total = total + weighted_nll(edge_output(made.lm, tree, layout))
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    flat = [torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(gradients, parameters, strict=True)]
-    return float(total.detach()), torch.cat(flat)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_tree_equals_separate(architecture: str, kind: str) -> None:
@@ -73,9 +61,9 @@ def test_tree_equals_separate(architecture: str, kind: str) -> None:
     def check(made: Paths) -> None:
         paths, weights = made
         alone = [build_tree([p], [w], share=False) for p, w in zip(paths, weights, strict=True)]
-        loss, gradient = _loss_and_gradient(shared, [build_tree(paths, weights)], "tree")
-        wanted, wanted_gradient = _loss_and_gradient(apart, alone, "separate")
-        batch, batch_gradient = _loss_and_gradient(apart, [build_tree(paths, weights, share=False)], "separate")
+        loss, gradient = loss_and_gradient(shared, [build_tree(paths, weights)], "tree")
+        wanted, wanted_gradient = loss_and_gradient(apart, alone, "separate")
+        batch, batch_gradient = loss_and_gradient(apart, [build_tree(paths, weights, share=False)], "separate")
         if not any(w.any() for w in weights):
             assert loss == wanted == batch == 0
             return
@@ -203,7 +191,7 @@ def test_gradient_checkpointing_changes_nothing(architecture: str, layout: str, 
             made.lm.activation_checkpointing_enable()  # type: ignore[operator]
             made.lm.enable_input_require_grads()  # type: ignore[operator]
         made.lm.train()
-        results.append(_loss_and_gradient(made, [tree], layout))
+        results.append(loss_and_gradient(made, [tree], layout))
     assert results[0][0] == results[1][0]
     assert (results[0][1] - results[1][1]).norm() <= 1e-6 * results[0][1].norm()
     assert results[0][1].norm() > 0
@@ -213,21 +201,23 @@ def test_gradient_checkpointing_changes_nothing(architecture: str, layout: str, 
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_a_start_from_text_does_what_the_text_does(architecture: str, projection: bool) -> None:
     """The base's own keys and values of some tokens, as a prefix, are those tokens before the text; an MLP adds 0."""
-    model: Any = tiny_model(architecture)
-    fuse(model)
-    choose_layout(model, "tree")
-    vocabulary = Vocabulary.from_directory(tiny_base())
+
+    def base() -> Any:
+        model: Any = tiny_model(architecture)
+        fuse(model)
+        choose_layout(model, "tree")
+        return model
+
+    model, vocabulary = base(), Vocabulary.from_directory(tiny_base())
     text = vocabulary.backend.encode("Sort these numbers", add_special_tokens=False).ids
     wanted = _logits(model, [*text, *IDS])[len(text) :]
     settings = PrefixSettings(num_virtual_tokens=len(text), init="text", init_text="Sort these numbers")
-    made = add_layer_tokens(model, settings, projection=projection, vocabulary=vocabulary, seed=0)
+    made = add_layer_tokens(base(), settings, projection=projection, vocabulary=vocabulary, seed=0)
     torch.testing.assert_close(_logits(made.lm), wanted, rtol=0, atol=1e-5)
-    detach(model)
     for encoded in (False, True):
         prompt = PromptSettings(num_virtual_tokens=len(text), init="text", init_text="Sort these numbers")
-        made = add_input_tokens(model, prompt, encoded=encoded, vocabulary=vocabulary, seed=0)
+        made = add_input_tokens(base(), prompt, encoded=encoded, vocabulary=vocabulary, seed=0)
         torch.testing.assert_close(_logits(made.lm), wanted, rtol=0, atol=1e-5)
-        detach(model)
     embeddings = model.get_input_embeddings()(torch.tensor(text))
     assert recorded(model, embeddings).positions == len(text)
 

@@ -19,10 +19,11 @@ from camelid.config import Recipe
 from camelid.data.tree import build_tree
 from camelid.errors import UserError
 from camelid.generate.opening import Wanted, open_generator
-from camelid.model.class_head import TaskInfo, class_logits
+from camelid.model.class_head import class_logits
 from camelid.model.classifier_files import load_classifier
 from camelid.model.layout import choose_layout, hidden_states
 from camelid.model.load import load_model, resolve
+from camelid.model.task_info import TaskInfo
 from camelid.train.distributed import World
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import SilentProgress, train

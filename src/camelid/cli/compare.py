@@ -48,7 +48,7 @@ class Plan:
 
 def plan(path: Path, arguments: Sequence[str]) -> Plan:
     """Read the command line. Raises UserError for every fault of a recipe, before the first minute is spent."""
-    methods, seeds, overrides = _asked(arguments)
+    planned, seeds, overrides = _asked(arguments)
     recipe = load_recipe(path, overrides)
     if not (recipe.eval_data or recipe.eval_fraction):
         raise UserError(
@@ -56,7 +56,6 @@ def plan(path: Path, arguments: Sequence[str]) -> Plan:
             where=str(path),
             mend="add eval_fraction=0.1, or eval_data=FILE",
         )
-    planned = [_planned(item) for item in methods]
     for one in planned:
         load_recipe(path, [*overrides, *one.overrides])
     return Plan(recipe, planned, seeds, overrides)
@@ -91,7 +90,7 @@ def compare(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
     return 2 if any(cell.failed for cell in cells) else 0
 
 
-def _asked(arguments: Sequence[str]) -> tuple[list[str], int, list[str]]:
+def _asked(arguments: Sequence[str]) -> tuple[list[Planned], int, list[str]]:
     """(methods, seeds, the overrides of the recipe)."""
     methods: Any = yaml.safe_load(_METHODS)
     seeds: Any = 1
@@ -116,9 +115,10 @@ def _asked(arguments: Sequence[str]) -> tuple[list[str], int, list[str]]:
             "methods is a list of methods, each with its own fields behind it if it has any",
             mend="methods='[lora, lora lora.r=32 learning_rate=1e-3, ptuning2]'",
         )
-    if len({_planned(item).name for item in methods}) < len(methods):
+    planned = [_planned(item) for item in methods]
+    if len({one.name for one in planned}) < len(planned):
         raise UserError("a method is named twice", where="methods")
-    return methods, seeds, overrides
+    return planned, seeds, overrides
 
 
 def _planned(item: str) -> Planned:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from camelid.cli.console import print_json, say
-from camelid.data.formats.fields import RowFault
+from camelid.config import ROLES
 from camelid.data.ledger import Ledger
-from camelid.data.pack import Example
-from camelid.data.records import Rejection
 from camelid.data.tasks.read import read_task_records
 from camelid.data.tasks.records import Classified, TaskRecord
 from camelid.data.tasks.render import TaskRenderer
@@ -35,7 +33,7 @@ def evaluate(
     ledger = Ledger()
     records = read_task_records(data, info.task, _columns(columns), seed=0, ledger=ledger, announce=say)
     renderer = TaskRenderer(source_vocabulary(source), info.labels, max_length)
-    examples, kept = _rendered(records, renderer, ledger)
+    examples, kept = renderer.render(records, ledger.reject)
     if not examples:
         raise UserError(f"none of its rows can be used: {ledger.top_reasons()}", where=data)
     found = predict(lm, examples, layout)
@@ -58,23 +56,10 @@ def _columns(given: Sequence[str]) -> Mapping[str, str]:
     columns = {}
     for item in given:
         role, equals, name = item.partition("=")
-        if not equals or role not in ("text", "pair", "label", "words", "tags"):
+        if not equals or not any(role in roles for roles in ROLES.values()):
             raise UserError(f"{item!r} names no column", where="--column", mend="for example --column text=sentence")
         columns[role] = name
     return columns
-
-
-def _rendered(
-    records: Sequence[TaskRecord], renderer: TaskRenderer, ledger: Ledger
-) -> tuple[list[Example], list[TaskRecord]]:
-    examples, kept = [], []
-    for record in records:
-        try:
-            examples.append(renderer.example(record, len(examples)))
-            kept.append(record)
-        except RowFault as fault:
-            ledger.reject(Rejection(record.origin.file, record.origin.line, str(fault)))
-    return examples, kept
 
 
 def _write(path: Path, labels: Sequence[str], records: Sequence[TaskRecord], found: Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,7 +18,7 @@ from camelid.train.setup import Setup
 
 _BEFORE = "before.json"
 _LANGUAGES = {"en": ("English", "英文"), "zh": ("Chinese", "中文")}
-Say = Any
+Say = Callable[[str], None]
 
 
 def measure_before(setup: Setup, directory: RunDirectory, *, fresh: bool, say: Say = quiet) -> General | None:

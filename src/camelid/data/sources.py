@@ -13,18 +13,21 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from camelid.data.formats import RowFault, UnknownFormat, convert_row
 from camelid.data.ledger import FileReport, Ledger
 from camelid.data.locate import Located, Part, SourceSpec, locate
-from camelid.data.readers.rows import CHUNK, Damage, RawRow, bad_text, excerpt
+from camelid.data.readers.rows import CHUNK, Damage, RawRow, RowSource, bad_text, excerpt
 from camelid.data.records import Origin, Record, Rejection
 from camelid.data.sampling import draw
 from camelid.errors import UserError
 
-__all__ = ["Ledger", "SourceSpec", "read_records"]
+__all__ = ["Ledger", "Reading", "SourceSpec", "read_records", "read_with"]
+
+R = TypeVar("R")
 
 Source = str | Path | Mapping[str, Any] | SourceSpec
 Sources = Source | Sequence[Source]
@@ -34,6 +37,17 @@ _USUAL_FIELDS = (
     *("instruction", "input", "output", "system", "history", "conversations", "messages", "prompt", "completion"),
     *("response", "question", "answer", "query", "content", "summary", "chosen", "rejected", "label", "text"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[R]):
+    """What is read out of files. open: gives a part's rows; convert: a row's format and records, as `convert_row`."""
+
+    open: Callable[[Part], RowSource]
+    convert: Callable[[Any, Origin, list[str]], tuple[str, Sequence[R]]]
+
+
+_CONVERSATIONS: Reading[Record] = Reading(lambda part: part.open(), convert_row)
 
 
 def read_records(
@@ -52,22 +66,40 @@ def read_records(
     row is counted in `ledger` and handed to `on_reject`. `announce` gets one line for each file when it has been read.
     `chunk`, in bytes, is how much is read at a time; it changes nothing else.
     """
+    return read_with(
+        _CONVERSATIONS, spec, seed=seed, ledger=ledger, on_reject=on_reject, announce=announce, chunk=chunk
+    )
+
+
+def read_with(
+    reading: Reading[R],
+    spec: Sources,
+    *,
+    seed: int,
+    ledger: Ledger,
+    on_reject: Callable[[Rejection], None] | None = None,
+    announce: Callable[[str], None] | None = None,
+    chunk: int = CHUNK,
+) -> Iterator[R]:
+    """`read_records` for another kind of record."""
     if on_reject is not None:
         ledger.on_reject = on_reject
     sources = list(spec) if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     if not sources:
         raise UserError("no data source is given", mend="for example data: my_rows.jsonl")
     located = [locate(SourceSpec.of(source), chunk) for source in sources]
-    return _records(located, seed, ledger, announce or (lambda line: None))
+    return _records(reading, located, seed, ledger, announce or (lambda line: None))
 
 
-def _records(located: list[Located], seed: int, ledger: Ledger, announce: Callable[[str], None]) -> Iterator[Record]:
+def _records(
+    reading: Reading[R], located: list[Located], seed: int, ledger: Ledger, announce: Callable[[str], None]
+) -> Iterator[R]:
     for source in located:
         reports: list[FileReport] = []
-        items = _items(source, reports, ledger)
+        items = _items(reading, source, reports, ledger)
         drawn = draw(items, sample=source.sample, weight=source.spec.weight, seed=f"{seed}:{source.spec.path}")
         for part, report, item in drawn:
-            yield from _convert(part, report, item, ledger)
+            yield from _convert(reading, part, report, item, ledger)
         for report in reports:
             if report.unknown and not report.recognised:
                 raise _unknown_format(report)
@@ -77,10 +109,10 @@ def _records(located: list[Located], seed: int, ledger: Ledger, announce: Callab
 
 
 def _items(
-    source: Located, reports: list[FileReport], ledger: Ledger
+    reading: Reading[R], source: Located, reports: list[FileReport], ledger: Ledger
 ) -> Iterator[tuple[Part, FileReport, RawRow | Damage]]:
     for part in source.parts:
-        opened = part.open()
+        opened = reading.open(part)
         report = FileReport(part.label, encoding=opened.encoding)
         reports.append(report)
         ledger.files.append(report)
@@ -92,7 +124,7 @@ def _items(
             opened.close()
 
 
-def _convert(part: Part, report: FileReport, item: RawRow | Damage, ledger: Ledger) -> Iterator[Record]:
+def _convert(reading: Reading[R], part: Part, report: FileReport, item: RawRow | Damage, ledger: Ledger) -> Iterator[R]:
     """The records of one row, counted; or none, and its rejection counted."""
     if isinstance(item, Damage):
         _reject(report, ledger, item.line, item.reason, item.head)
@@ -102,7 +134,7 @@ def _convert(part: Part, report: FileReport, item: RawRow | Damage, ledger: Ledg
         if item.suspect and (reason := bad_text(item.value)):
             raise RowFault(reason)
         row = part.mapping.apply(item.value) if part.mapping else item.value
-        name, records = convert_row(row, Origin(part.label, item.line), notes)
+        name, records = reading.convert(row, Origin(part.label, item.line), notes)
     except UnknownFormat as fault:
         report.unknown += 1
         report.fields = report.fields or fault.fields

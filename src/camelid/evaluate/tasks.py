@@ -18,8 +18,9 @@ from torch import nn
 from camelid.data.pack import Example, pack_step
 from camelid.data.tasks.schemes import OUTSIDE, entities
 from camelid.evaluate.interval import Share
-from camelid.model.class_head import TaskInfo, class_logits
+from camelid.model.class_head import class_logits
 from camelid.model.layout import hidden_states
+from camelid.model.task_info import TaskInfo
 
 RESAMPLES = 1000  # of the bootstrap
 _ROW_TOKENS = 2048
@@ -37,11 +38,6 @@ class ClassScore:
     by_class: dict[str, dict[str, float]]  # precision, recall, f1, support
 
     main: str = "accuracy"
-
-    @property
-    def value(self) -> float:
-        """The figure that methods are compared by."""
-        return self.accuracy
 
     def __str__(self) -> str:
         share = Share(round(self.accuracy * self.texts), self.texts)
@@ -61,11 +57,6 @@ class TagScore:
     by_class: dict[str, dict[str, float]]
 
     main: str = "entity F1"
-
-    @property
-    def value(self) -> float:
-        """The figure that methods are compared by."""
-        return self.f1
 
     def __str__(self) -> str:
         low, high = self.interval

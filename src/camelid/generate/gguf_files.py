@@ -10,7 +10,7 @@ from pathlib import Path
 
 from camelid.model.gguf_convert import cache_directory
 from camelid.model.presets import PRESETS, preset_gguf
-from camelid.model.resolve import Source
+from camelid.model.resolve import ADAPTER_FILE, Source
 from camelid.runs.staging import staged_directory
 
 Announce = Callable[[str], None]
@@ -30,7 +30,7 @@ def gguf_of(model: str, source: Source) -> Path | None:
 def adapter_file(source: Source, directory: Path, announce: Announce) -> Path:
     """A PEFT adapter as a GGUF adapter of `source`'s base, written once into the cache. Raises UserError."""
     digest = hashlib.sha256(str(source.directory).encode())
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ("adapter_config.json", ADAPTER_FILE):
         digest.update((directory / name).read_bytes())
     folder = cache_directory().parent / "adapters" / digest.hexdigest()[:16]
     file = folder / "adapter.gguf"

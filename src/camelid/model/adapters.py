@@ -78,6 +78,13 @@ class Trainable:
     virtual: VirtualTokens | None = None
 
     @property
+    def config(self) -> PeftConfig | None:
+        """The adapter's configuration, as it is saved; None without one."""
+        if self.virtual is not None:
+            return self.virtual.config
+        return self.peft.peft_config["default"] if self.peft is not None else None
+
+    @property
     def has_adapter(self) -> bool:
         """Whether the base stays as it is, and what is trained can be switched off."""
         return self.peft is not None or self.virtual is not None

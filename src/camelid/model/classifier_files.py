@@ -18,17 +18,16 @@ import torch
 from peft import PeftConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from camelid.data.tree import TokenTree
 from camelid.errors import UserError
-from camelid.model.class_head import NAME, ClassHead, TaskInfo, class_head_of, class_logits, load_class_head
+from camelid.model.bars import no_progress_bars
+from camelid.model.class_head import NAME, ClassHead, class_head_of, class_logits, load_class_head
 from camelid.model.layout import attention_of, hidden_states, ordinary_attention
 from camelid.model.load import load_adapter, load_model
-from camelid.model.resolve import Source
+from camelid.model.resolve import ADAPTER_FILE, Source
+from camelid.model.task_info import TaskInfo
 from camelid.model.virtual_tokens import attach, is_virtual, load_virtual_tokens
-
-ADAPTER_FILE = "adapter_model.safetensors"
 
 
 def transformers_class(task: str, config: Any) -> Any:
@@ -96,7 +95,7 @@ def save_classifier(model: nn.Module, info: TaskInfo, directory: Path) -> None:
     with torch.device("meta"):
         empty = made(config)
     empty.load_state_dict(classifier_state(model), strict=True, assign=True)
-    with _no_bars():
+    with no_progress_bars():
         empty.save_pretrained(str(directory), safe_serialization=True)
 
 
@@ -130,7 +129,7 @@ def _load_tuned(directory: Path, info: TaskInfo) -> nn.Module:
     made = transformers_class(info.task, config)
     if made is None:
         raise UserError("transformers has no classifier of this architecture", where=str(directory))
-    with _no_bars():
+    with no_progress_bars():
         model = made.from_pretrained(directory, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     plain = model.score
     head = ClassHead(plain.in_features, plain.out_features, bias=plain.bias is not None)
@@ -150,14 +149,3 @@ def classifier_difference(model: nn.Module, layout: str, tree: TokenTree, direct
     with attention_of(fresh, ordinary_attention(fresh)):
         theirs = class_logits(fresh, hidden_states(fresh, tree, "separate"), nodes)
     return float((ours - theirs).abs().max() / ours.abs().max())
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from camelid.data.templates.jinja import JinjaTemplate
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
+from camelid.model.bars import no_progress_bars
 from camelid.model.gguf import GGUFFile, Value
 from camelid.model.gguf_convert import values_of
 from camelid.model.gguf_layout import Layout, read_layout
@@ -91,12 +91,11 @@ def write_hf(lm: nn.Module, about: Exported, directory: Path, kind: str, *, shar
             setattr(settings, name, about.vocabulary.id_of(token))
     attention = model.config._attn_implementation
     model.set_attn_implementation(ordinary_attention(lm))
-    logging.disable_progress_bar()
     try:
         _cast(lm, DTYPES[kind])
-        model.save_pretrained(str(directory), safe_serialization=True, max_shard_size=shard_size)
+        with no_progress_bars():
+            model.save_pretrained(str(directory), safe_serialization=True, max_shard_size=shard_size)
     finally:
-        logging.enable_progress_bar()
         _cast(lm, torch.float32)
         model.set_attn_implementation(attention)
     write_tokenizer(about.tokenizer, directory, about.template.source)

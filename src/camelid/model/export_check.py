@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from camelid.model.bars import no_progress_bars
 from camelid.model.llama_runtime import Answer
 
 Logits = Callable[[Sequence[int]], np.ndarray]  # ids (T,) -> (T, V) float32
@@ -194,12 +195,10 @@ class TransformersRunner:
 
     def __init__(self, directory: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        logging.disable_progress_bar()
-        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
-        logging.enable_progress_bar()
+        with no_progress_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
         self.model = model.eval()
         self._logits = model_logits(self.model)
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid.errors import UserError
+from camelid.model.bars import no_progress_bars
 from camelid.model.resolve import Kind, Source, read_json, resolve
+from camelid.model.task_info import TASK_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +103,7 @@ def load_model(
 def refuse_classifier(source: Source) -> None:
     """Raise `UserError` for a model that tells classes apart: it writes no text."""
     for directory in (source.adapter_directory, source.directory):
-        if directory is not None and (directory / "task.json").is_file():
+        if directory is not None and (directory / TASK_FILE).is_file():
             raise UserError(
                 "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
             )
@@ -247,7 +249,6 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    from transformers.utils import logging
 
     if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(
@@ -255,38 +256,34 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
             where=str(directory / "config.json"),
             mend="use another base; code that a model brings along is never run",
         )
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        if seed is None:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                directory,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-            model, report = loaded
-            missing = sorted(report["missing_keys"])
-            if missing:
-                raise UserError(
-                    f"{len(missing)} of the model's weights are missing, such as {missing[0]}",
-                    where=str(directory),
-                    mend="download or copy the model again",
+        with no_progress_bars():
+            if seed is None:
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    directory,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    output_loading_info=True,
                 )
-            return model
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            described = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-            return AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=False)
+                model, report = loaded
+                missing = sorted(report["missing_keys"])
+                if missing:
+                    raise UserError(
+                        f"{len(missing)} of the model's weights are missing, such as {missing[0]}",
+                        where=str(directory),
+                        mend="download or copy the model again",
+                    )
+                return model
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                described = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+                return AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=False)
     except (ValueError, OSError, ImportError, RuntimeError, KeyError) as error:
         # What transformers raises for a config or weights that it cannot make sense of: the input's fault.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"transformers cannot load this model: {lines[0][:300]}", where=str(directory)) from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_adapter(model: Any, directory: Path, *, trainable: bool, config: Any = None) -> Any:

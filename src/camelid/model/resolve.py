@@ -25,6 +25,7 @@ Kind = Literal["preset", "gguf", "directory", "adapter", "run", "huggingface", "
 Announce = Callable[[str], None]
 
 MODELSCOPE = "modelscope:"
+ADAPTER_FILE = "adapter_model.safetensors"  # PEFT's name for an adapter's weights
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _CHECKPOINT = re.compile(r"(?:step|checkpoint)-(\d+)")
 # Everything a causal model and its tokenizer need; never pickle (.bin, .pt) or code (.py).
@@ -166,9 +167,9 @@ def _from_adapter(path: Path, accept_license: str | None, announce: Announce, de
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UserError("adapter_config.json names no base model", where=str(path))
-    if not (path / "adapter_model.safetensors").is_file():
+    if not (path / ADAPTER_FILE).is_file():
         raise UserError(
-            "the adapter has no adapter_model.safetensors",
+            f"the adapter has no {ADAPTER_FILE}",
             where=str(path),
             mend="pickle (.bin) is never loaded: save it again with safe_serialization=True"
             if (path / "adapter_model.bin").is_file()

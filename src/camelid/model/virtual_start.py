@@ -19,9 +19,12 @@ from peft import (
     PeftConfig,
     PeftType,
     PrefixTuningConfig,
+    PromptEmbedding,
+    PromptEncoder,
     PromptEncoderConfig,
     PromptTuningConfig,
 )
+from peft.tuners.prefix_tuning import PrefixEncoder
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -40,8 +43,6 @@ from camelid.model.virtual_tokens import (
     VirtualTokens,
     attach,
     attentions_of,
-    input_encoder,
-    layer_encoder,
     load_virtual_tokens,
     token_shape,
     without_virtual_tokens,
@@ -74,9 +75,10 @@ def add_input_tokens(
                 encoder_num_layers=settings.encoder_num_layers,
                 encoder_dropout=settings.encoder_dropout,
             )
+            encoder: Any = PromptEncoder(config)
         else:
             config = PromptTuningConfig(**shape, prompt_tuning_init="RANDOM")
-        encoder: Any = input_encoder(config)
+            encoder = PromptEmbedding(config, None)
         start = None if settings.init == "random" else _embedded(model, _start(settings, vocabulary)).float()
         tokens = InputTokens(config, encoder, _begin(encoder, start, encoder.mlp_head[-1] if encoded else None))
     return _trainable(model, tokens)
@@ -108,7 +110,7 @@ def add_layer_tokens(
                 prefix_projection=projection,
                 task_type=_TASK,
             )
-            encoder: Any = layer_encoder(config)
+            encoder: Any = PrefixEncoder(config)
             start = None
             if settings.init != "random":
                 start = _flat(recorded(model, _embedded(model, _start(settings, vocabulary)))).float()

@@ -28,23 +28,20 @@ from peft import (
     PeftConfig,
     PeftType,
     PrefixTuningConfig,
-    PromptEmbedding,
-    PromptEncoder,
     PromptEncoderConfig,
     PromptTuningConfig,
 )
-from peft.tuners.prefix_tuning import PrefixEncoder
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from camelid.errors import UserError
+from camelid.model.resolve import ADAPTER_FILE
 from camelid.model.virtual import Virtual, VirtualLayer
 
 _NAME = "virtual_tokens"
 _VALUES = "prompt_embeddings"  # PEFT's name of the finished vectors
 _PROMPT, _GATE = "adaption_prompt", "adaption_gate"  # and of LLaMA-Adapter's
-_FILE = "adapter_model.safetensors"
 # by their exact kind: others that derive from these configurations mean something else by the same tensors
 _OF_INPUT = (PeftType.PROMPT_TUNING, PeftType.P_TUNING)
 VIRTUAL_KINDS = (*_OF_INPUT, PeftType.PREFIX_TUNING, PeftType.ADAPTION_PROMPT)
@@ -63,7 +60,7 @@ class VirtualTokens(nn.Module, ABC):
     def save(self, directory: Path, base: str) -> None:
         """Write a PEFT adapter directory for the base of that name."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.saved().items()}
-        save_file(tensors, directory / _FILE, metadata={"format": "pt"})
+        save_file(tensors, directory / ADAPTER_FILE, metadata={"format": "pt"})
         self.config.base_model_name_or_path, self.config.inference_mode = base, True
         self.config.save_pretrained(str(directory))
 
@@ -138,8 +135,8 @@ class GatedTokens(LearnedLayers):
     def __init__(self, config: AdaptionPromptConfig, attentions: dict[str, Any]) -> None:
         super().__init__()
         self.config, self._attentions = config, attentions
-        width, device = next(iter(attentions.values())).k_proj.in_features, _device_of(attentions)
-        shape = 1, config.adapter_len, width
+        first = next(iter(attentions.values()))
+        shape, device = (1, config.adapter_len, first.k_proj.in_features), _device_of(first)
         self.prompts = nn.ParameterList([torch.zeros(shape, device=device) for _ in attentions])
         self.gates = nn.ParameterList([torch.zeros(1, device=device) for _ in attentions])
 
@@ -196,11 +193,6 @@ def attach(model: nn.Module, tokens: VirtualTokens) -> None:
     model.add_module(_NAME, tokens.to(_device_of(model)))
 
 
-def detach(model: nn.Module) -> None:
-    """Take the virtual tokens out again."""
-    del model._modules[_NAME]
-
-
 def token_shape(model: nn.Module) -> dict[str, Any]:
     """What PEFT's configurations say of a model's size: layers, key/value heads and their joint width."""
     config: Any = model.config
@@ -238,14 +230,14 @@ def load_virtual_tokens(model: nn.Module, directory: Path, config: PeftConfig | 
     if not is_virtual(config):
         raise UserError(f"adapters of the kind {config.peft_type} are no virtual tokens", where=str(directory))
     try:
-        tensors = load_file(directory / _FILE)
+        tensors = load_file(directory / ADAPTER_FILE)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{_FILE} cannot be read ({error})", where=str(directory)) from error
+        raise UserError(f"{ADAPTER_FILE} cannot be read ({error})", where=str(directory)) from error
     if isinstance(config, AdaptionPromptConfig):
         return _load_gated(model, config, tensors, directory)
     values, of_input = tensors.get(_VALUES), config.peft_type in _OF_INPUT
     if values is None:
-        raise UserError(f"{_FILE} holds no {_VALUES}", where=str(directory))
+        raise UserError(f"{ADAPTER_FILE} holds no {_VALUES}", where=str(directory))
     count = config.num_virtual_tokens  # type: ignore[union-attr]
     shape = token_shape(model)
     width = model.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
@@ -282,24 +274,11 @@ def _load_gated(
     return tokens
 
 
-def input_encoder(config: PromptTuningConfig | PromptEncoderConfig) -> nn.Module:
-    """PEFT's encoder of input embeddings, drawn from torch's generator."""
-    if isinstance(config, PromptEncoderConfig):
-        return PromptEncoder(config)
-    return PromptEmbedding(config, None)
-
-
-def layer_encoder(config: PrefixTuningConfig) -> nn.Module:
-    """PEFT's encoder of keys and values, drawn from torch's generator."""
-    return PrefixEncoder(config)
-
-
 def _encoded(encoder: nn.Module, count: int, start: Tensor | None) -> Tensor:
     weight = next(encoder.parameters())
     made = encoder(torch.arange(count, device=weight.device)[None])[0]
     return made if start is None else start + made
 
 
-def _device_of(modules: nn.Module | dict[str, Any]) -> torch.device:
-    first = next(iter(modules.values())) if isinstance(modules, dict) else modules
-    return next(first.parameters()).device
+def _device_of(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

@@ -130,12 +130,10 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     heads = ["method", comparison.measure, "trained", "share", "peak memory", "minutes", "tokens/s", "saved"]
     heads += ["general en", "general zh"] if kept else []
     body = []
-    for row in table:
-        if row["quality"] is None:
-            reason = next(
-                (why for cell in comparison.cells if cell.name == row["method"] for _, why in cell.failed), ""
-            )
-            body.append([row["method"], f"failed: {reason}", *[""] * (len(heads) - 2)])
+    for cell, row in zip(comparison.ordered, table, strict=True):
+        if not cell.runs:
+            reason = cell.failed[0][1] if cell.failed else ""
+            body.append([cell.name, f"failed: {reason}", *[""] * (len(heads) - 2)])
             continue
         cells = [
             row["method"],

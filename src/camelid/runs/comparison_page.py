@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
-
 from markupsafe import Markup
 
 from camelid.runs.chart import round_ticks
 from camelid.runs.comparison import Comparison, rows, shown
+from camelid.runs.report_page import render_page
 from camelid.runs.report_words import Words
 
 _HEADS = {
@@ -36,20 +33,10 @@ _NOTE = Words(
 
 def render_comparison(comparison: Comparison) -> str:
     """The page as text, in both languages."""
-    import jinja2
-
-    def asset(name: str) -> str:
-        return importlib.resources.files("camelid").joinpath("assets", "report", name).read_text(encoding="utf-8")
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=jinja2.FunctionLoader(asset)
-    )
-    style = asset("style.css")
     heads, body = shown(comparison)
     links = {row["method"]: row["run"] for row in rows(comparison)}
-    return environment.get_template("compare.html.jinja").render(
-        style=Markup(style),
-        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
+    return render_page(
+        "compare.html.jinja",
         title=Words("Methods side by side", "方法对比"),
         name=comparison.title,
         heads=[_HEADS.get(head, Words(head, head)) for head in heads],

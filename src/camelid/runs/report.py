@@ -7,9 +7,6 @@ its hash) and nothing else: no script, no image, no request.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +18,7 @@ from markupsafe import Markup
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
 from camelid.runs.report_data import Cost, Retention, Sample, Sharing
+from camelid.runs.report_page import render_page
 from camelid.runs.report_parts import (
     cost_part,
     curve_parts,
@@ -67,18 +65,10 @@ def render_report(
     sharing: Sharing | None,
 ) -> str:
     """The page as text."""
-    import jinja2  # only who writes a report needs it
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=jinja2.FunctionLoader(_asset)
-    )
-    style = _asset("style.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template("page.html.jinja").render(
+    return render_page(
+        "page.html.jinja",
         w=WORDS,
         language=language,
-        style=Markup(style),
-        style_hash=f"sha256-{digest}",
         name=facts.name,
         subtitle=_subtitle(facts),
         tiles=tile_parts(facts, retention, cost),
@@ -97,10 +87,6 @@ def render_report(
         chat=f"camelid chat {shlex.quote(str(facts.path))}",
         made_by=WORDS["made_by"].filled(version=facts.version),
     )
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files("camelid").joinpath("assets", "report", name).read_text(encoding="utf-8")
 
 
 def _subtitle(facts: RunFacts) -> Words:

@@ -8,7 +8,6 @@ from typing import Any
 
 from camelid.config import Recipe, SourceSpec
 from camelid.data.examples import Examples, flat_order
-from camelid.data.formats.fields import RowFault
 from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
 from camelid.data.records import Origin, Record, Rejection
@@ -21,8 +20,8 @@ from camelid.data.tasks.render import TaskRenderer, labels_of
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
-from camelid.model.class_head import TaskInfo
 from camelid.model.load import Source, resolve, source_vocabulary
+from camelid.model.task_info import TaskInfo
 from camelid.train.distributed import World
 
 Say = Callable[[str], None]
@@ -128,16 +127,6 @@ def _prepare_classes(
     def read(sources: str | list[str | dict[str, Any]], into: Ledger) -> list[TaskRecord]:
         return read_task_records(sources, recipe.task, recipe.columns, seed=recipe.seed, ledger=into, announce=say)
 
-    def rendered(rows: list[TaskRecord], refuse: Callable[[Rejection], None]) -> tuple[list[Example], list[Origin]]:
-        examples, origins = [], []
-        for record in rows:
-            try:
-                examples.append(renderer.example(record, len(examples)))
-                origins.append(record.origin)
-            except RowFault as fault:
-                refuse(Rejection(record.origin.file, record.origin.line, str(fault), ""))
-        return examples, origins
-
     records = read(_sources(recipe.data), ledger)
     held: list[TaskRecord] = []
     if recipe.eval_data is not None:
@@ -147,17 +136,16 @@ def _prepare_classes(
         records, held = [records[i] for i in kept_rows], [records[i] for i in held_rows]
     info = TaskInfo(recipe.task, labels_of(records))
     renderer = TaskRenderer(vocabulary, info.labels, recipe.max_length)
-    examples, origins = rendered(records, ledger.reject)
+    examples, kept = renderer.render(records, ledger.reject)
     ledger.check(recipe.max_rejected)
     if not examples:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
-    held_out, _ = rendered(held, lambda rejection: say(f"held out, skipped: {rejection}"))
+    held_out, _ = renderer.render(held, lambda rejection: say(f"held out, skipped: {rejection}"))
     shown = ", ".join(info.labels[:8]) + (f" and {len(info.labels) - 8} more" if len(info.labels) > 8 else "")
     say(f"classes: {len(info.labels)} ({shown})")
     chat = make_renderer(recipe, vocabulary, say=say, now=now)
-    return TrainingData(
-        examples, held_out or None, chat, ledger, make_schedule(recipe, len(examples), world), info, origins
-    )
+    schedule, origins = make_schedule(recipe, len(examples), world), [record.origin for record in kept]
+    return TrainingData(examples, held_out or None, chat, ledger, schedule, info, origins)
 
 
 def read_rows(recipe: Recipe, *, say: Say) -> tuple[list[Record], Renderer, Source]:

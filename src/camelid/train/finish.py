@@ -14,12 +14,11 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors import safe_open
 from torch import Tensor
-from transformers.utils import logging
 
 from camelid.data.tree import TokenTree, build_tree
 from camelid.errors import UserError
+from camelid.model.bars import no_progress_bars
 from camelid.model.classifier_files import (
-    ADAPTER_FILE,
     adapter_without_head,
     add_head_to_file,
     classifier_difference,
@@ -30,6 +29,7 @@ from camelid.model.classifier_files import (
 )
 from camelid.model.layout import hidden_states, ordinary_attention
 from camelid.model.load import tokenizer_directory
+from camelid.model.resolve import ADAPTER_FILE
 from camelid.model.tokenizer_files import write_tokenizer
 from camelid.model.virtual_tokens import attach, load_virtual_tokens
 from camelid.runs.directory import RunDirectory
@@ -63,8 +63,8 @@ def _write(setup: Setup, directory: Path) -> None:
     info = setup.data.task
     if info is not None:
         info.save(directory)
-        for config in (virtual.config,) if virtual is not None else (peft.peft_config["default"],) if peft else ():
-            name_task(config, info)
+        if setup.trainable.config is not None:
+            name_task(setup.trainable.config, info)
     if virtual is not None:
         virtual.save(directory, _named_base(setup) or str(virtual.config.base_model_name_or_path))
     elif peft is not None:
@@ -79,9 +79,8 @@ def _write(setup: Setup, directory: Path) -> None:
     else:
         attention = lm.config._attn_implementation  # type: ignore[union-attr]
         lm.set_attn_implementation(ordinary_attention(lm))  # type: ignore[operator]
-        logging.disable_progress_bar()
-        lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
-        logging.enable_progress_bar()
+        with no_progress_bars():
+            lm.save_pretrained(str(directory), safe_serialization=True)  # type: ignore[operator]
         lm.set_attn_implementation(attention)  # type: ignore[operator]
     if info is not None and setup.trainable.has_adapter:
         add_head_to_file(lm, directory / ADAPTER_FILE, layered=peft is not None)

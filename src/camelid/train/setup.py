@@ -17,12 +17,14 @@ from camelid.data.records import Rejection
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.adapters import Trainable, add_lora, continue_lora, freeze_all_but, merged_adapter, train_in_full
-from camelid.model.class_head import TaskInfo, add_class_head, load_class_head
+from camelid.model.class_head import add_class_head, load_class_head
 from camelid.model.classifier_files import transformers_class
 from camelid.model.fused import fuse
 from camelid.model.layout import check_head, choose_layout
 from camelid.model.load import Loaded, Source, load_model, resolve, source_vocabulary
 from camelid.model.precision import measure_compute_dtype
+from camelid.model.resolve import ADAPTER_FILE
+from camelid.model.task_info import TaskInfo
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, continue_virtual_tokens, continues
 from camelid.train.data import Say, TrainingData, prepare_data
 from camelid.train.distributed import World
@@ -173,18 +175,16 @@ def _add_head(recipe: Recipe, lm: nn.Module, info: TaskInfo, adapter: Path | Non
             where=str(adapter),
             mend="start from its base",
         )
-    load_class_head(lm, info, load_file(adapter / "adapter_model.safetensors"), str(adapter)).requires_grad_(True)
+    load_class_head(lm, info, load_file(adapter / ADAPTER_FILE), str(adapter)).requires_grad_(True)
 
 
 def make_trainable(recipe: Recipe, model: nn.Module, vocabulary: Vocabulary, adapter: Path | None = None) -> Trainable:
     """Choose the weights that the recipe's method trains; a method of adapters goes on with `adapter` if given."""
     seed = recipe.seed
+    if recipe.method == "lora" and adapter is not None:
+        return continue_lora(model, adapter, recipe.lora)
     if recipe.method == "lora":
-        return (
-            continue_lora(model, adapter, recipe.lora)
-            if adapter is not None
-            else add_lora(model, recipe.lora, seed=seed)
-        )
+        return add_lora(model, recipe.lora, seed=seed)
     if recipe.method == "freeze":
         # the head of a task with classes is always trained; the one for tokens is not used there
         own = {"head": False} if recipe.task != "chat" else {}

@@ -36,12 +36,16 @@ class _Feed:
         self.ended = True
 
 
-def read_csv(stream: TextStream, *, tabs: bool, where: str) -> Iterator[RawRow | Damage]:
-    """Yield one row a record as {column: text}; raise `UserError` when the header is of no use."""
+def read_csv(stream: TextStream, *, tabs: bool, where: str, quotes: bool = True) -> Iterator[RawRow | Damage]:
+    """Yield one row a record as {column: text}; raise `UserError` when the header is of no use.
+
+    quotes: False where a quote is a character like any other
+    """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))  # for the whole process: csv offers nothing narrower
     delimiter = "\t" if tabs else _delimiter(stream.peek(_HEADER)[:_HEADER])
     feed = _Feed(read_lines(stream))
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(feed, delimiter=delimiter, strict=True, quoting=quoting)
     columns: list[str] | None = None
     while True:
         try:

@@ -7,13 +7,14 @@ token of each word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from camelid.data.encode import Encoder
 from camelid.data.formats.fields import RowFault
 from camelid.data.pack import Example
+from camelid.data.records import Rejection
 from camelid.data.tasks.records import Classified, Tagged, TaskRecord
 from camelid.data.tasks.schemes import OUTSIDE
 from camelid.data.templates.base import Piece
@@ -54,6 +55,21 @@ class TaskRenderer:
         self._encoder = Encoder(vocabulary)
         bos = vocabulary.leading_bos
         self._opening = [vocabulary.id_of(bos)] if bos else []
+
+    def render(
+        self, records: Sequence[TaskRecord], reject: Callable[[Rejection], None]
+    ) -> tuple[list[Example], list[TaskRecord]]:
+        """The examples of all records that can be used, numbered by their place, and those records."""
+        examples: list[Example] = []
+        kept: list[TaskRecord] = []
+        for record in records:
+            try:
+                examples.append(self.example(record, len(examples)))
+            except RowFault as fault:
+                reject(Rejection(record.origin.file, record.origin.line, str(fault)))
+            else:
+                kept.append(record)
+        return examples, kept
 
     def example(self, record: TaskRecord, source: int) -> Example:
         """The example of a record; tokens beyond `max_length` are cut off and counted. Raises RowFault."""
