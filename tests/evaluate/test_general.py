@@ -12,6 +12,8 @@ from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
 from camelid.evaluate.exam import PASSAGES
 from camelid.evaluate.general import General, kept, measure_general, rise
+from camelid.evaluate.retention import load_questions
+from camelid.generate.base import Completion, Sampling
 from camelid.generate.local import LiveGenerator
 from camelid.model.layout import choose_layout
 
@@ -52,3 +54,26 @@ def test_it_comes_back_from_json_and_a_model_is_measured() -> None:
     assert {language: len(pairs) for language, pairs in found.text.items()} == PASSAGES
     assert General.of_json(found.as_json()) == found
     assert rise(found.text["en"], measure_general(generator, questions=False).text["en"]).rise == 0.0
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["a base that answers", "a base that continues text"])
+def test_a_base_is_asked_in_the_way_it_writes(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    """One that only continues text is asked in both languages, in text whose next line is the answer."""
+    model = tiny_model("llama")
+    choose_layout(model, "tree")
+    vocabulary = Vocabulary.from_directory(tiny_base())
+    generator = LiveGenerator(model, Renderer(vocabulary, template_for("auto", vocabulary), 1024))
+    questions = [q for q in load_questions() if q.language == "en" or not answers]
+    asked: list[object] = []
+
+    def generate(prompts: list[object], sampling: Sampling) -> list[Completion]:
+        asked.extend(prompts)
+        assert sampling.stop == (() if answers else ("\n",))
+        texts = [q.accepted[0] if i % 2 else "?" for i, q in enumerate(questions)]
+        return [Completion(text, "stop", 1, 1) for text in texts]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    found = measure_general(generator, questions=True, answers=answers)
+    assert asked == [q.conversation if answers else q.as_text for q in questions]
+    assert found.asked == len(questions)
+    assert found.right == tuple(q.text for q in questions[1::2])

@@ -56,6 +56,14 @@ def test_no_plain_question_is_in_replay_or_skill_training_data():
         assert not any(len(a) > 8 and a in text for a in asked), text
 
 
+def test_the_examples_of_the_text_form_give_no_question_away():
+    for q in QUESTIONS:
+        *examples, asked = q.as_text.removesuffix("Answer:").removesuffix("回答：").split("\n\n")
+        assert asked.strip().endswith(q.text)
+        assert len(examples) == 2
+        assert not any(normal(q.text) in normal(example) or q.answered_by(example) for example in examples), q.text
+
+
 # --- the matcher ---
 
 

@@ -11,6 +11,7 @@ from camelid.cli.console import quiet
 from camelid.errors import UserError
 from camelid.evaluate.general import Change, General, kept, measure_general, rise
 from camelid.generate.local import LiveGenerator
+from camelid.model.load import source_vocabulary
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
 from camelid.runs.report_data import Perplexity, Retention, Share
@@ -57,7 +58,8 @@ def _measure(setup: Setup, *, adapter: bool) -> General:
     off = nullcontext() if adapter or not trainable.has_adapter else trainable.without_adapter()
     with off:
         generator = LiveGenerator(trainable.lm, setup.data.renderer, layout=setup.layout)
-        return measure_general(generator, questions=setup.recipe.task == "chat")
+        answers = source_vocabulary(setup.source).chat_template is not None
+        return measure_general(generator, questions=setup.recipe.task == "chat", answers=answers)
 
 
 def tell(figures: dict[str, Any], say: Say) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 from camelid.evaluate.exam import PASSAGES, Exam
 from camelid.evaluate.interval import Z_95, Share
 from camelid.evaluate.perplexity import heldout_texts
-from camelid.evaluate.retention import load_questions
+from camelid.evaluate.retention import MAX_NEW_TOKENS, load_questions
+from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
+
+_ONE_LINE = Sampling(max_new_tokens=16, stop=("\n",))
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,22 @@ class Change:
         return f"{self.before:.2f} -> {self.after:.2f} ({self.rise:+.1%} [{self.low:+.1%}, {self.high:+.1%}])"
 
 
-def measure_general(generator: LiveGenerator, *, questions: bool) -> General:
-    """Score the held-out general text of both languages; ask the English plain questions where that is wanted."""
-    asked = [question for question in load_questions() if question.language == "en"] if questions else []
-    exam = Exam(generator, asked)
+def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool = True) -> General:
+    """Score the held-out general text of both languages; ask the plain questions where that is wanted.
+
+    answers: the base was trained to answer (it has a chat template) and is asked so, in English, for SmolLM2 knows no
+    Chinese. One that only continues text is asked in both languages, before and after, as text that holds the answer.
+    """
+    exam = Exam(generator, [])
     text = {
         language: [exam.log_probability(passage) for passage in heldout_texts(language)[:count]]
         for language, count in PASSAGES.items()
     }
-    answers = exam.answer([question.conversation for question in asked], 32) if asked else []
-    right = tuple(q.text for q, answer in zip(asked, answers, strict=True) if q.answered_by(answer))
+    asked = [q for q in load_questions() if q.language == "en" or not answers] if questions else []
+    prompts = [q.conversation if answers else q.as_text for q in asked]
+    sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS) if answers else _ONE_LINE
+    found = generator.generate(prompts, sampling) if asked else []
+    right = tuple(q.text for q, answer in zip(asked, found, strict=True) if q.answered_by(answer.text))
     return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right)
 
 

@@ -51,6 +51,12 @@ def decoder_of(
     return PlainDecoder(model, routing, slots=slots, first=first)
 
 
+def _prepared(renderer: Renderer, prompt: Conversation | str) -> Prompt:
+    if isinstance(prompt, str):
+        return Prompt(renderer.opening(Text(prompt, Origin("prompt", 1))), prompt)
+    return Prompt(renderer.prompt(prompt), prompt)
+
+
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     was_training = model.training
@@ -72,11 +78,11 @@ class LiveGenerator:
     def __init__(self, model: nn.Module, renderer: Renderer, *, layout: str = "tree") -> None:
         self.model, self.renderer, self.layout = model, renderer, layout
 
-    def generate(self, prompts: Sequence[Conversation], sampling: Sampling) -> list[Completion]:
-        """One completion per prompt, in order."""
+    def generate(self, prompts: Sequence[Conversation | str], sampling: Sampling) -> list[Completion]:
+        """One completion per prompt, in order; text is continued."""
         return self.generate_each(prompts, [sampling] * len(prompts))
 
-    def generate_each(self, prompts: Sequence[Conversation], samplings: Sequence[Sampling]) -> list[Completion]:
+    def generate_each(self, prompts: Sequence[Conversation | str], samplings: Sequence[Sampling]) -> list[Completion]:
         """As `generate`, with settings of its own for each prompt. Raises RuntimeError where the engine failed."""
         answers = [Answer() for _ in prompts]
         routing, tokens = Routing(), virtual_tokens_of(self.model)
@@ -88,7 +94,7 @@ class LiveGenerator:
             decoder = decoder_of(self.model, routing, layout, adapters=own)
             batcher = Batcher(decoder, self.renderer.vocabulary, self.renderer.stop_ids)
             for answer, prompt, sampling in zip(answers, prompts, samplings, strict=True):
-                request = Request(Prompt(self.renderer.prompt(prompt), prompt), sampling)
+                request = Request(_prepared(self.renderer, prompt), sampling)
                 batcher.submit(request, answer.add, "")
             while batcher.step():
                 pass
@@ -138,9 +144,7 @@ class LocalGenerator(Generator):
 
     def prepare(self, prompt: Conversation | str) -> Prompt:
         """Render with the model's template; running text begins with bos where the tokenizer's convention says so."""
-        if isinstance(prompt, str):
-            return Prompt(self.renderer.opening(Text(prompt, Origin("prompt", 1))), prompt)
-        return Prompt(self.renderer.prompt(prompt), prompt)
+        return _prepared(self.renderer, prompt)
 
     def submit(self, request: Request, sink: Sink) -> Ticket:
         """Answer as soon as a slot is free."""
