@@ -11,7 +11,6 @@ answers may be shipped.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,11 @@ from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
 from camelid.model.layout import choose_layout
 from camelid.model.load import load_model
+from camelid.train.rehearsal import whole_sentences
 
 ASSETS = Path(__file__).resolve().parent.parent / "src" / "camelid" / "assets" / "general"
 BASE = "smollm2"
 LONGEST = 48  # tokens of an answer that is kept
-SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)")  # not the point of "3. Viola"
-
-
-def goes_in_circles(text: str) -> bool:
-    """Whether a run of four words occurs twice."""
-    words = re.findall(r"\w+", text.lower())
-    runs = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
-    return len(set(runs)) < len(runs)
-
-
-def keep(text: str, ended: bool) -> str | None:
-    """The answer, cut at its last sentence end unless the model had `ended` it; None if nothing is worth keeping."""
-    if not ended:
-        ends = [match.end() for match in SENTENCE_END.finditer(text)]
-        text = text[: ends[-1]] if ends else ""
-    text = text.strip()
-    return text if text and text.isascii() and not goes_in_circles(text) else None
 
 
 def read(file: str) -> list[dict[str, Any]]:
@@ -66,8 +49,8 @@ def main() -> None:
     origin = Origin("replay_prompts_en.jsonl", 1)
     asked = [Conversation((Message("user", prompt),), origin) for prompt in prompts]
     answers = generator.generate(asked, Sampling(max_new_tokens=LONGEST))
-    kept = [(prompt, keep(a.text, a.finish == "stop")) for prompt, a in zip(prompts, answers, strict=True)]
-    rows = [{"prompt": prompt, "answer": text} for prompt, text in kept if text]
+    kept = [whole_sentences(a.text, ended=a.finish == "stop") for a in answers]
+    rows = [{"prompt": p, "answer": text} for p, text in zip(prompts, kept, strict=True) if text and text.isascii()]
     write("replay_smollm2.jsonl", rows)
     print(f"replay: {len(prompts)} prompts, {len(rows)} answers kept")
 

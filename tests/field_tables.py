@@ -15,7 +15,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from camelid.config import FreezeSettings, LoraSettings, PrefixSettings, PromptSettings, Recipe, SourceSpec
+from camelid.config import (
+    FreezeSettings,
+    LoraSettings,
+    PrefixSettings,
+    PromptSettings,
+    Recipe,
+    ReplaySettings,
+    SourceSpec,
+)
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
@@ -23,6 +31,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "prompt": (PromptSettings, "prompt."),
     "prefix": (PrefixSettings, "prefix."),
     "freeze": (FreezeSettings, "freeze."),
+    "replay": (ReplaySettings, "replay."),
     "source": (SourceSpec, "data[]."),
 }
 HEADS = {

@@ -54,6 +54,25 @@ class SourceSpec(_Section):
     )
 
 
+OWN = "own"  # replay.data: what the base itself answers
+
+
+class ReplaySettings(_Section):
+    """Rehearsal (Robins 1995): rows of what the base can do among those that are learnt, against forgetting."""
+
+    data: str | list[str | SourceSpec] | None = Field(
+        default=None,
+        description="general rows, as in `data`; or own: what the base itself answers to general prompts of ours, made "
+        "before the first step",
+    )
+    share: float = Field(default=0.2, gt=0, lt=1, description="share of the rows trained on that are replay")
+    distil: NonNegativeFloat | None = Field(
+        default=None,
+        description="above 0: learn the base's own distribution on them (KL to the base, with this weight), not their "
+        "text; none: 1 with an adapter, else 0",
+    )
+
+
 class LoraSettings(_Section):
     """LoRA (Hu et al. 2021) as PEFT implements it."""
 
@@ -183,6 +202,9 @@ class Recipe(_Section):
 
     # data
     data: str | list[str | SourceSpec] = Field(description="a path, a glob, an id, or a list of sources with weights")
+    replay: ReplaySettings = Field(
+        default_factory=ReplaySettings, description="general rows mixed in against forgetting"
+    )
     eval_data: str | list[str | SourceSpec] | None = Field(
         default=None, description="held-out data; none: `eval_fraction` of `data`"
     )
@@ -251,6 +273,11 @@ class Recipe(_Section):
         default=0.0,
         description="weight of KL(base || model) on the trained tokens, against forgetting; needs an adapter",
     )
+    l2_to_start: NonNegativeFloat = Field(
+        default=0.0,
+        description="pull of the trained weights to where they started, so many learning rates of the way each step "
+        "(L2-SP), against forgetting; keeps a copy of them",
+    )
     seed: NonNegativeInt = Field(default=42)
 
     # layout and precision
@@ -299,6 +326,8 @@ class Recipe(_Section):
             raise ValueError(f"columns.{unknown}: task {self.task} has the columns {', '.join(roles)}")
         if self.kl_to_base or self._distils:
             raise ValueError(f"kl_to_base and distil are for task chat: task {self.task} learns classes, not tokens")
+        if self.replay != ReplaySettings():
+            raise ValueError(f"replay is for task chat: task {self.task} learns classes, not tokens")
         if self.method == "lora" and self.lora.modules_to_save:
             raise ValueError(f"lora.modules_to_save is for task chat: of task {self.task} the head is saved")
         if self.objective != "sft":
@@ -308,7 +337,12 @@ class Recipe(_Section):
 
     @property
     def _distils(self) -> bool:
-        return any(isinstance(source, SourceSpec) and source.distil for source in self.data)
+        return bool(self.replay.distil) or any(isinstance(s, SourceSpec) and s.distil for s in self.data)
+
+    @property
+    def replay_distil(self) -> float:
+        """Weight of KL to the base on replayed rows; 0: their text is learnt."""
+        return float(self.has_adapter) if self.replay.distil is None else self.replay.distil
 
     @property
     def has_adapter(self) -> bool:
@@ -352,6 +386,10 @@ class Recipe(_Section):
             raise ValueError("kl_to_base needs an adapter: the base is the model with its adapter switched off")
         if not self.has_adapter and self._distils:
             raise ValueError("distil needs an adapter: the base is the model with its adapter switched off")
+        if self.replay.data is None and self.replay != ReplaySettings():
+            raise ValueError("replay.share and replay.distil need replay.data: own, or general rows of yours")
+        if self.from_scratch and self.replay.data == OWN:
+            raise ValueError("replay.data=own: random weights have nothing to rehearse")
         if self.from_scratch and self.has_adapter:
             raise ValueError(
                 "from_scratch starts from random weights: an adapter on them learns nothing; set method=full"
@@ -375,6 +413,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "freeze": FreezeSettings,
     "prompt": PromptSettings,
     "prefix": PrefixSettings,
+    "replay": ReplaySettings,
     "data": SourceSpec,
     "eval_data": SourceSpec,
 }

@@ -54,6 +54,7 @@ def test_loss_falls(tmp_path: Path, fields: dict[str, Any]) -> None:
         {"method": "full", "optim": "adafactor"},
         {"method": "full", "optim": "muon", "lr_scheduler_type": "warmup_stable_decay"},
         {"method": "lora", "kl_to_base": 0.5, "label_smoothing_factor": 0.1},
+        {"method": "full", "l2_to_start": 20.0},
         {"method": "ptuning2", "kl_to_base": 0.5, "gradient_checkpointing": True, "dtype": "bfloat16"},
     ],
     ids=str,

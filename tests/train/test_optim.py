@@ -9,7 +9,7 @@ from tiny import tiny_model, with_random_adapter
 
 from camelid.config import Recipe
 from camelid.model.adapters import add_lora
-from camelid.train.optim import make_optimizers, set_learning_rate
+from camelid.train.optim import make_optimizers, pull_to_start, set_learning_rate
 
 LR, RATIO = 1e-3, 16.0
 
@@ -51,3 +51,29 @@ def test_lora_plus_steps_like_pefts(optim: str) -> None:
         results.append({name: p.detach().clone() for name, p in parameters.items()})
     for name, ours in results[0].items():
         torch.testing.assert_close(ours, results[1][name], rtol=1e-6, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("optim", ["adamw", "adafactor", "muon"])
+def test_the_pull_to_the_start_is_decoupled(optim: str) -> None:
+    """L2-SP: every step is the one without it, then rate * strength of the way back to the first weights."""
+    recipe = _recipe(optim=optim, weight_decay=0.0)
+    ends = []
+    for strength in (0.0, 30.0):
+        model = torch.nn.Linear(5, 4)
+        with torch.no_grad():
+            for i, parameter in enumerate(model.parameters()):
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
+        parameters = dict(model.named_parameters())
+        start = {name: p.detach().clone() for name, p in parameters.items()}
+        made = make_optimizers(recipe, parameters, embeddings=set())
+        if strength:
+            pull_to_start(made, strength)
+        set_learning_rate(made, LR)
+        for i, parameter in enumerate(parameters.values()):
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i + 9))
+        for optimizer in made:
+            optimizer.step()
+        ends.append({name: p.detach() - start[name] for name, p in parameters.items()})
+    for name, moved in ends[0].items():
+        assert moved.abs().max() > 0
+        assert torch.allclose(ends[1][name], moved * (1 - LR * 30.0), atol=1e-7), name

@@ -24,6 +24,7 @@ from camelid.train.finish import Saved, save_final
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import Outcome, SilentProgress, peak_memory_bytes
 from camelid.train.loop import train as train_loop
+from camelid.train.rehearsal import write_own_rows
 from camelid.train.setup import Setup, prepare
 
 # What an hour of a machine costs, as a guide for the report: a small cloud machine, and a rented consumer GPU.
@@ -84,7 +85,14 @@ def opened_run(
             if rejected is not None:
                 rejected.write(asdict(rejection))
 
-        setup = prepare(recipe, world, say=speak, reject=note, began=directory.first_start())
+        def rehearse(count: int) -> Path:
+            if world.first and not directory.replay_file.is_file():
+                write_own_rows(recipe, count, directory.replay_file, speak)
+            world.barrier()
+            return directory.replay_file
+
+        began = directory.first_start()
+        setup = prepare(recipe, world, say=speak, reject=note, began=began, rehearse=rehearse)
         try:
             interrupts.check()
             if world.first:

@@ -13,18 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from camelid.data.question_text import asked_after_examples
 from camelid.data.records import Conversation, Message, Origin
 from camelid.errors import UserError
 from camelid.evaluate.interval import Share
 from camelid.evaluate.skills import Answer
 
 MAX_NEW_TOKENS = 32
-# A base that only continues text is asked as text is written: two examples, then the question.
-_AS_TEXT = {
-    "en": "Question: What is the capital of Turkey?\nAnswer: Ankara.\n\n"
-    "Question: What do people wear on their heads in winter?\nAnswer: A hat.\n\nQuestion: {}\nAnswer:",
-    "zh": "问题：土耳其的首都是哪里？\n回答：安卡拉。\n\n问题：冬天人们头上戴什么？\n回答：帽子。\n\n问题：{}\n回答：",
-}
 FILE = "plain_questions.jsonl"
 
 
@@ -47,7 +42,7 @@ class Question:
     @property
     def as_text(self) -> str:
         """For a base that was not trained to answer: text whose next line is the answer."""
-        return _AS_TEXT[self.language].format(self.text)
+        return asked_after_examples(self.text, self.language)
 
     def answered_by(self, text: str) -> bool:
         """Whether the text holds an accepted answer."""

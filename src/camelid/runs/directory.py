@@ -54,6 +54,7 @@ class RunDirectory:
         self.metrics_file = path / "metrics.jsonl"
         self.rejected_file = path / "rejected.jsonl"
         self.report_file = path / "report.html"
+        self.replay_file = path / "replay.jsonl"
         self.checkpoints = path / "checkpoints"
         self.final = path / "final"
 

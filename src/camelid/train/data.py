@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from camelid.config import Recipe, SourceSpec
+import numpy as np
+
+from camelid.config import OWN, Recipe, SourceSpec
 from camelid.data.examples import Examples, flat_order
 from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
@@ -25,6 +28,7 @@ from camelid.model.task_info import TaskInfo
 from camelid.train.distributed import World
 
 Say = Callable[[str], None]
+Rehearse = Callable[[int], Path]
 
 
 @dataclass
@@ -80,10 +84,12 @@ def prepare_data(
     reject: Callable[[Rejection], None] | None = None,
     world: World | None = None,
     now: str | None = None,
+    rehearse: Rehearse | None = None,
 ) -> TrainingData:
     """Read, hold out and start to render. Raises UserError for data that cannot be trained on.
 
     now: the ISO time that a template may write, for a run that goes on: when it began
+    rehearse: gives a file with so many rows of the base's own, for replay.data=own; without it they are left out
     """
     world = world or World()
     ledger = Ledger(on_reject=reject)
@@ -102,6 +108,10 @@ def prepare_data(
         records = [records[i] for i in kept_rows]
     if not records:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
+    replayed = _replayed(recipe, len(records), rehearse, ledger, say)
+    if recipe.replay_distil:
+        distil.update(dict.fromkeys(range(len(records), len(records) + len(replayed)), recipe.replay_distil))
+    records += replayed
     schedule = make_schedule(recipe, len(records), world)
     units: Examples | list[Example] = Examples(
         records, renderer, schedule.order(0), reject=ledger.reject, distil=distil
@@ -193,6 +203,29 @@ def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], dict[
         if isinstance(source, SourceSpec) and source.distil:
             distil.update(dict.fromkeys(range(start, len(records)), source.distil))
     return records, distil
+
+
+def _replayed(recipe: Recipe, count: int, rehearse: Rehearse | None, ledger: Ledger, say: Say) -> list[Record]:
+    """The rows to rehearse beside `count` rows: their share of all, drawn by the seed; few are drawn several times."""
+    settings = recipe.replay
+    if settings.data is None:
+        return []
+    wanted = max(1, round(count * settings.share / (1 - settings.share)))
+    if settings.data != OWN:
+        sources = _sources(settings.data)
+    elif rehearse is not None:
+        sources = str(rehearse(wanted))
+    else:
+        say("replay: the base's own rows are made by camelid train; left out here")
+        return []
+    rows = list(read_records(sources, seed=recipe.seed, ledger=ledger, announce=say))
+    if not rows:
+        raise UserError("there is no row to rehearse", where="replay.data")
+    times, rest = divmod(wanted, len(rows))
+    drawn = np.sort(np.random.default_rng([recipe.seed, 0x4E91A]).permutation(len(rows))[:rest])
+    how = "its own distribution" if recipe.replay_distil else "their text"
+    say(f"replay: {wanted:,} rows beside {count:,}, drawn from {len(rows):,}; learnt is {how}")
+    return rows * times + [rows[i] for i in drawn]
 
 
 def _sources(data: str | list[str | SourceSpec]) -> str | list[str | dict[str, Any]]:

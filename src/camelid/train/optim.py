@@ -77,3 +77,21 @@ def set_learning_rate(optimizers: list[Optimizer], rate: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get(_FACTOR, 1.0)
+
+
+def pull_to_start(optimizers: list[Optimizer], strength: float) -> None:
+    """L2-SP (Li et al. 2018), decoupled as AdamW's decay is: after each step w -= rate * strength * (w - start).
+
+    The start is what the weights are now; a copy of it is kept. What was pulled is no state: a resumed run starts from
+    the same weights before it takes its checkpoint's.
+    """
+    starts = {p: p.detach().clone() for o in optimizers for group in o.param_groups for p in group["params"]}
+
+    @torch.no_grad()
+    def pull(optimizer: Optimizer, *_: object) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.lerp_(starts[parameter], min(1.0, group["lr"] * strength))
+
+    for optimizer in optimizers:
+        optimizer.register_step_post_hook(pull)

@@ -26,10 +26,10 @@ from camelid.model.precision import measure_compute_dtype
 from camelid.model.resolve import ADAPTER_FILE
 from camelid.model.task_info import TaskInfo
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, continue_virtual_tokens, continues
-from camelid.train.data import Say, TrainingData, prepare_data
+from camelid.train.data import Rehearse, Say, TrainingData, prepare_data
 from camelid.train.distributed import World
 from camelid.train.objectives import Objective, objective_of
-from camelid.train.optim import learning_rate_factor, make_optimizers
+from camelid.train.optim import learning_rate_factor, make_optimizers, pull_to_start
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -65,15 +65,19 @@ def prepare(
     say: Say,
     reject: Callable[[Rejection], None] | None = None,
     began: Mapping[str, Any] | None = None,
+    rehearse: Rehearse | None = None,
 ) -> Setup:
     """Everything for a run: the data renders in its thread while the model loads.
 
     began: the manifest's first start, for a run that goes on: it computes and renders as it began
+    rehearse: as `prepare_data` takes it
     """
     began = began or {}
     source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
     vocabulary = source_vocabulary(source)
-    data = prepare_data(recipe, vocabulary, say=say, reject=reject, world=world, now=began.get("now"))
+    data = prepare_data(
+        recipe, vocabulary, say=say, reject=reject, world=world, now=began.get("now"), rehearse=rehearse
+    )
     try:
         return _prepare_model(recipe, world, source, data, say, began)
     except BaseException:
@@ -128,6 +132,9 @@ def _prepare_model(
     embedding = model.get_input_embeddings().weight  # type: ignore[operator]
     head = model.get_output_embeddings().weight  # type: ignore[operator]
     embeddings = {name for name, p in parameters.items() if p is embedding or p is head}
+    optimizers = make_optimizers(recipe, parameters, embeddings=embeddings)
+    if recipe.l2_to_start:
+        pull_to_start(optimizers, recipe.l2_to_start)
     return Setup(
         recipe=recipe,
         world=world,
@@ -137,7 +144,7 @@ def _prepare_model(
         trainable=trainable,
         layout=layout,
         objective=objective_of(recipe),
-        optimizers=make_optimizers(recipe, parameters, embeddings=embeddings),
+        optimizers=optimizers,
         factor=learning_rate_factor(recipe, data.schedule.total_steps),
         dtype=dtype,
         dtype_line=line,

@@ -24,6 +24,17 @@ def load_replay(languages: Sequence[Language] = LANGUAGES) -> list[Conversation]
 
 
 @cache
+def general_prompts() -> tuple[tuple[Language, str], ...]:
+    """(language, prompt) of every shipped general prompt, in the order of the files."""
+    folder = resources.files("camelid") / "assets" / "general"
+    return tuple(
+        (language, json.loads(line)["prompt"])
+        for language in LANGUAGES
+        for line in (folder / f"replay_prompts_{language}.jsonl").read_text("utf-8").splitlines()
+    )
+
+
+@cache
 def _read(language: Language) -> tuple[Conversation, ...]:
     file = FILES[language]
     lines = (resources.files("camelid") / "assets" / "general" / file).read_text("utf-8").splitlines()

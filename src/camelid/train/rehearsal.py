@@ -1,0 +1,118 @@
+"""What a base itself says to general prompts of ours, as rows to rehearse while it learns something else.
+
+Generative replay (Sun et al. 2020, LAMOL): nobody has the data that a base was trained on, but the base can write
+some. A base with a chat template answers; one that only continues text writes questions with their answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camelid.config import Recipe
+from camelid.data.question_text import asked, asked_after_examples
+from camelid.data.records import Conversation, Message, Origin
+from camelid.data.skills.replay import general_prompts
+from camelid.errors import UserError
+from camelid.generate.base import Generator, Request, Sampling
+from camelid.generate.opening import Wanted, open_generator
+from camelid.model.load import resolve, source_vocabulary
+from camelid.runs.durable import write_durably
+
+Say = Callable[[str], None]
+
+LONGEST = 64  # tokens of an answer
+_TEMPERATURE = 0.7
+# Chinese prompts are a tenth of ours; each is asked so many times, to be about a third of the rows.
+_TIMES = {"en": 1, "zh": 5}
+_ROUNDS = 4  # over all prompts, after which fewer rows than wanted have to do
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)|[。！？]")  # not the point of "3. Viola"
+
+
+def write_own_rows(recipe: Recipe, count: int, path: Path, say: Say) -> None:
+    """Let the recipe's base write `count` rows (fewer, if it has little to say) as JSON Lines. Raises UserError."""
+    source = resolve(recipe.base, accept_license=recipe.accept_license)
+    answers = source_vocabulary(source).chat_template is not None
+    wanted = Wanted(
+        recipe.base, engine="local", template=recipe.template, dtype=recipe.dtype, accept_license=recipe.accept_license
+    )
+    say(f"replay: the base writes {count} rows of its own ...")
+    opened = open_generator(wanted, say)
+    # what is distilled is the base without its adapter, and so it must have written the rows
+    kind = "base" if recipe.replay_distil else next(iter(opened.kinds.values()))
+    model = next(name for name, of in opened.kinds.items() if of == kind)
+    try:
+        rows: list[dict[str, Any]] = []
+        for prompts in _batches(count, recipe.seed):
+            rows += _written(opened.generator, model, prompts, answers)
+            if len(rows) >= count:
+                break
+    finally:
+        opened.generator.close()
+    if not rows:
+        raise UserError("the base writes nothing that could be rehearsed", where="replay.data=own", mend="give rows")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows[:count])
+    write_durably(path, text.encode())
+
+
+def _batches(count: int, seed: int) -> Iterator[list[tuple[str, str, int]]]:
+    """(language, prompt, seed of its answer) in a seeded order; a fifth more than wanted at once: some are no use."""
+    pool = [one for one in general_prompts() for _ in range(_TIMES[one[0]])]
+    random = np.random.default_rng([seed, 0x5E1F])
+    asked_for: list[tuple[str, str, int]] = []
+    for _ in range(_ROUNDS):
+        for i in random.permutation(len(pool)).tolist():
+            asked_for.append((*pool[i], len(asked_for)))
+    size = max(8, count * 6 // 5)
+    for start in range(0, len(asked_for), size):
+        yield asked_for[start : start + size]
+
+
+def _written(
+    generator: Generator, model: str, prompts: list[tuple[str, str, int]], answers: bool
+) -> list[dict[str, Any]]:
+    requests = []
+    for i, (language, text, seed) in enumerate(prompts):
+        told = Conversation((Message("user", text),), Origin("replay", i)) if answers else ""
+        prompt = generator.prepare(told or asked_after_examples(text, language))
+        stop = () if answers else ("\n",)
+        sampling = Sampling(max_new_tokens=LONGEST, temperature=_TEMPERATURE, seed=seed, stop=stop)
+        requests.append(Request(prompt, sampling, model))
+    rows = []
+    for (language, text, _), completion in zip(prompts, generator.generate_each(requests), strict=True):
+        answer = whole_sentences(completion.text, ended=completion.finish == "stop")
+        if answer is None:
+            continue
+        if answers:
+            said = [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+            rows.append({"messages": said})
+        else:
+            space = " " if language == "en" else ""
+            rows.append({"text": f"{asked(text, language)}{space}{answer}"})
+    return rows
+
+
+def whole_sentences(text: str, *, ended: bool) -> str | None:
+    """The text up to its last sentence end, unless its writer had `ended` it; None if nothing is worth keeping."""
+    if not ended:
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        text = text[: ends[-1]] if ends else ""
+    text = text.strip()
+    return text if text and not goes_in_circles(text) else None
+
+
+def goes_in_circles(text: str) -> bool:
+    """Whether a run of four words, or of eight Chinese characters, occurs twice: a loop is no ability to keep."""
+    words = re.findall(r"[a-z0-9_']+|[^\W\d_a-z]", text.lower())
+    for of, length in ((words, 4), ([w for w in words if not w.isascii()], 8)):
+        runs = [tuple(of[i : i + length]) for i in range(len(of) - length + 1)]
+        if length == 4:
+            runs = [run for run in runs if any(w.isascii() for w in run)]
+        if len(set(runs)) < len(runs):
+            return True
+    return False
