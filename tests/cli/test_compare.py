@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from camelid.cli import compare as module
 from camelid.cli.main import app
 from camelid.errors import UserError
-from camelid.runs.comparison import Cell, Comparison, Measured, as_csv, as_markdown, rows
+from camelid.runs.comparison import Cell, Comparison, Measured, Rise, as_csv, as_markdown, rows
 from camelid.runs.comparison_page import render_comparison
 
 
@@ -34,9 +35,18 @@ def test_a_cell_is_the_mean_of_its_seeds_with_students_interval() -> None:
     assert Cell("one", [_run(0, 0.5)]).interval == pytest.approx((0.4, 0.6))
 
 
+def test_forgetting_over_several_seeds_is_a_mean_with_students_interval() -> None:
+    runs = [_run(i, 0.5, retention={"en": Rise(v, 0, 0)}, kept=(3 + i, 4)) for i, v in enumerate((0.1, 0.3))]
+    row = rows(Comparison("mine", "accuracy", False, [Cell("a", runs)]))[0]
+    half = 12.706 * math.sqrt(0.02) / math.sqrt(2)
+    assert row["retention_en"] == pytest.approx(0.2)
+    assert (row["retention_en_low"], row["retention_en_high"]) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-4)
+    assert (row["kept"], row["known"], row["retention_zh"]) == (7 / 8, 8, None)
+
+
 def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     cells = [
-        Cell("a", [_run(0, 0.5, retention={"en": 0.02, "zh": -0.01})]),
+        Cell("a", [_run(0, 0.5, retention={"en": Rise(0.02, 0.01, 0.03), "zh": Rise(-0.01, -0.02, 0.0)}, kept=(3, 4))]),
         Cell("b|c", [], [(0, "no such method")]),
         Cell("d", [_run(0, 0.9)]),
     ]
@@ -46,13 +56,13 @@ def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     wide = rows(Comparison("x", "accuracy", False, [Cell("w", [_run(0, 0.5), _run(1, 0.99)])]))[0]
     assert (wide["low"], wide["high"]) == (0.0, 1.0), "a share stays one"
     text = as_markdown(comparison)
-    assert "| d | 0.900 [0.800, 1.000] | 10 | 1.000% | 1.00 GiB | 1.0 | 100 | 2.0 KiB |  |  |" in text
-    assert "+2.0% | -1.0% |" in text
+    assert "| d | 0.900 [0.800, 1.000] | 10 | 1.000% | 1.00 GiB | 1.0 | 100 | 2.0 KiB |  |  |  |" in text
+    assert "| +2.0% [+1.0%, +3.0%] | -1.0% [-2.0%, +0.0%] | 75% of 4 [30%, 95%] |" in text
     assert "b\\|c | failed: no such method" in text
     table = list(csv.DictReader(as_csv(comparison).splitlines()))
     assert (table[0]["method"], table[0]["quality"], table[2]["quality"]) == ("d", "0.9", "")
     page = render_comparison(comparison)
-    assert page.count("<circle") == 2
+    assert page.count("<circle") == 2 + 3, "quality of both, and what one of them forgot"
     assert "failed: no such method" in page
     assert 'href="run-0/report.html"' in page
     evil = Comparison("<script>", "accuracy", False, [Cell("<b>", [_run(0, 0.5)])])

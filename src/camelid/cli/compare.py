@@ -20,7 +20,7 @@ import yaml
 from camelid.cli.console import print_json, say
 from camelid.config import Recipe, load_recipe
 from camelid.errors import UserError
-from camelid.runs.comparison import Cell, Comparison, Measured, as_csv, as_markdown, rows, shown
+from camelid.runs.comparison import Cell, Comparison, Measured, Rise, as_csv, as_markdown, rows, shown
 from camelid.runs.comparison_page import render_comparison
 from camelid.runs.durable import write_durably
 
@@ -171,6 +171,8 @@ def _measured(result: dict[str, Any], seed: int, run: str) -> Measured:
         quality, interval = (score["f1"] if "f1" in score else score["accuracy"]), tuple(score["interval"])
     else:
         quality, interval = result["eval_losses"][-1][1], None
+    retention = result.get("retention", {})
+    plain = retention.get("plain_questions", {})
     return Measured(
         seed=seed,
         quality=quality,
@@ -181,8 +183,12 @@ def _measured(result: dict[str, Any], seed: int, run: str) -> Measured:
         seconds=result["seconds"],
         tokens_per_second=result["useful_tokens"] / max(result["seconds"], 1e-9),
         bytes=result["saved_bytes"],
-        retention={k: v["rise"] for k, v in result.get("retention", {}).get("perplexity", {}).items()},
+        retention={
+            language: Rise(change["rise"], change["low"], change["high"])
+            for language, change in retention.get("perplexity", {}).items()
+        },
         run=run,
+        kept=(plain["still_right"], plain["right_before"]) if plain.get("right_before") else None,
     )
 
 

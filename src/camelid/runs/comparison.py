@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from camelid.runs.report_data import Share
 from camelid.runs.report_words import size
 
 # Student's t at 97.5% for 1, 2, 3 ... degrees of freedom; beyond them the normal's is near enough.
@@ -20,15 +21,26 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL = 1.96
 COLUMNS: tuple[str, ...] = (
     "method", "quality", "low", "high", "trained", "share", "memory_bytes", "seconds", "tokens_per_second", "bytes",
-    "retention_en", "retention_zh", "seeds", "run",
+    "retention_en", "retention_en_low", "retention_en_high", "retention_zh", "retention_zh_low", "retention_zh_high",
+    "kept", "kept_low", "kept_high", "known", "seeds", "run",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rise:
+    """Of the perplexity of general text, as a share (0.02 is 2%), with its 95% interval over passages."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Measured:
     """One run. interval: of its quality, where one measurement says how sure it is.
 
-    retention: rise of the perplexity of general text by language, as a share (0.02 is 2%); empty where not measured
+    retention: how general text fared by language; empty where not measured
+    kept: (still right, right before) of the plain questions; None where none were asked or known
     """
 
     seed: int
@@ -40,8 +52,9 @@ class Measured:
     seconds: float
     tokens_per_second: float
     bytes: int
-    retention: dict[str, float]
+    retention: dict[str, Rise]
     run: str
+    kept: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,10 +76,7 @@ class Cell:
         values = [run.quality for run in self.runs]
         if len(values) < 2:
             return self.runs[0].interval if self.runs else None
-        mean, n = _mean(values), len(values)
-        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-        half = (_T[n - 2] if n - 2 < len(_T) else _NORMAL) * spread / math.sqrt(n)
-        return mean - half, mean + half
+        return _students(values)
 
 
 @dataclass(frozen=True)
@@ -108,8 +118,16 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                 "run": one.run,
             }
             for language in ("en", "zh"):
-                known = [run.retention[language] for run in cell.runs if language in run.retention]
-                row[f"retention_{language}"] = _mean(known) if known else None
+                rises = [run.retention[language] for run in cell.runs if language in run.retention]
+                if rises:
+                    middle, *ends = _middle(rises)
+                    row[f"retention_{language}"] = middle
+                    row[f"retention_{language}_low"], row[f"retention_{language}_high"] = ends
+            asked = [run.kept for run in cell.runs if run.kept is not None]
+            if asked:
+                right, known = sum(r for r, _ in asked), sum(k for _, k in asked)
+                row |= {"kept": right / known, "known": known}
+                row["kept_low"], row["kept_high"] = Share(right, known).interval
         made.append(row)
     return made
 
@@ -126,9 +144,11 @@ def as_csv(comparison: Comparison) -> str:
 def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Heads and cells as people read them; retention only where it was measured."""
     table = rows(comparison)
-    kept = any(row["retention_en"] is not None for row in table)
+    measured = any(row["retention_en"] is not None for row in table)
+    asked = any(row["kept"] is not None for row in table)
     heads = ["method", comparison.measure, "trained", "share", "peak memory", "minutes", "tokens/s", "saved"]
-    heads += ["general en", "general zh"] if kept else []
+    heads += ["general en", "general zh"] if measured else []
+    heads += ["plain questions kept"] if asked else []
     body = []
     for cell, row in zip(comparison.ordered, table, strict=True):
         if not cell.runs:
@@ -145,9 +165,12 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             f"{row['tokens_per_second']:.0f}",
             size(row["bytes"]),
         ]
-        for language in ("en", "zh") if kept else ():
-            change = row[f"retention_{language}"]
-            cells.append("" if change is None else f"{change:+.1%}")
+        for language in ("en", "zh") if measured else ():
+            change, low, high = (row[f"retention_{language}{end}"] for end in ("", "_low", "_high"))
+            cells.append("" if change is None else f"{change:+.1%} [{low:+.1%}, {high:+.1%}]")
+        if asked:
+            share, low, high = row["kept"], row["kept_low"], row["kept_high"]
+            cells.append("" if share is None else f"{share:.0%} of {row['known']} [{low:.0%}, {high:.0%}]")
         body.append(cells)
     return heads, body
 
@@ -158,6 +181,23 @@ def as_markdown(comparison: Comparison) -> str:
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in body]
     return "\n".join(lines) + "\n"
+
+
+def _middle(rises: Sequence[Rise]) -> tuple[float, float, float]:
+    """(mean, low, high) over the seeds: Student's interval where there are several, else that of the passages."""
+    values = [one.value for one in rises]
+    if len(values) == 1:
+        return rises[0].value, rises[0].low, rises[0].high
+    low, high = _students(values)
+    return _mean(values), low, high
+
+
+def _students(values: Sequence[float]) -> tuple[float, float]:
+    """Student's interval at 95% of the mean of two values or more."""
+    mean, n = _mean(values), len(values)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = (_T[n - 2] if n - 2 < len(_T) else _NORMAL) * spread / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def _figure(value: float, low: float | None, high: float | None) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from markupsafe import Markup
 
 from camelid.runs.chart import round_ticks
@@ -22,41 +25,70 @@ _HEADS = {
     "saved": Words("saved", "保存大小"),
     "general en": Words("general English", "英文通用文本"),
     "general zh": Words("general Chinese", "中文通用文本"),
+    "plain questions kept": Words("plain questions kept", "常识题保留"),
 }
 _NOTE = Words(
     "Bars are 95% intervals: over the seeds where there are several, of the one measurement otherwise. Time and memory "
-    "are medians over the seeds. General text: how much its perplexity rose.",
+    "are medians over the seeds. General text: how much its perplexity rose. Plain questions: share of those that the "
+    "base knew.",
     "横线为 95% 区间：有多个种子时是种子之间的区间，否则是单次测量的区间。时间和内存取各种子的中位数。"
-    "通用文本：困惑度上升了多少。",
+    "通用文本：困惑度上升了多少。常识题：基座原本会的题中还答对多少。",
 )
+# What a picture shows beside the quality: column of the table, what it is, whether it is a share in percent.
+_FORGETTING = {
+    "retention_en": Words("General English text: rise of its perplexity", "英文通用文本：困惑度上升"),
+    "retention_zh": Words("General Chinese text: rise of its perplexity", "中文通用文本：困惑度上升"),
+    "kept": Words("Plain questions that are still right", "仍能答对的常识题"),
+}
 
 
 def render_comparison(comparison: Comparison) -> str:
     """The page as text, in both languages."""
     heads, body = shown(comparison)
-    links = {row["method"]: row["run"] for row in rows(comparison)}
+    table = rows(comparison)
+    links = {row["method"]: row["run"] for row in table}
+    quality = {"value": "quality", "low": "low", "high": "high"}
+    pictures = [(_HEADS.get(heads[1], Words(heads[1], heads[1])), picture(table, comparison.measure, **quality))]
+    for column, title in _FORGETTING.items():
+        if any(row[column] is not None for row in table):
+            drawn = picture(table, title.en, value=column, low=f"{column}_low", high=f"{column}_high", percent=True)
+            pictures.append((title, drawn))
     return render_page(
         "compare.html.jinja",
         title=Words("Methods side by side", "方法对比"),
         name=comparison.title,
         heads=[_HEADS.get(head, Words(head, head)) for head in heads],
         body=[(row, links.get(row[0])) for row in body],
-        picture=_picture(comparison),
+        pictures=pictures,
         note=_NOTE,
     )
 
 
-def _picture(comparison: Comparison) -> Markup:
-    """A dot and a bar for each method that succeeded, the best on top."""
-    table = [row for row in rows(comparison) if row["quality"] is not None]
-    if not table:
+def picture(
+    table: Sequence[Mapping[str, Any]], label: str, *, value: str, low: str, high: str, percent: bool = False
+) -> Markup:
+    """A dot and a bar for each row that has `value`, in order; value, low, high: names of columns."""
+    drawn = [row for row in table if row[value] is not None]
+    if not drawn:
         return Markup("")
-    ends = [value for row in table for value in (row["quality"], row["low"], row["high"]) if value is not None]
+    factor, unit = (100.0, "%") if percent else (1.0, "")
+
+    def scaled(row: Mapping[str, Any], column: str) -> float | None:
+        return None if row[column] is None else factor * row[column]
+
+    dots = [(scaled(row, value), scaled(row, low), scaled(row, high)) for row in drawn]
+    return _dots([row["method"] for row in drawn], dots, label, unit)
+
+
+def _dots(
+    names: Sequence[str], dots: Sequence[tuple[float | None, float | None, float | None]], label: str, unit: str
+) -> Markup:
+    ends = [end for dot in dots for end in dot if end is not None]
     low, high = min(ends), max(ends)
     margin = max((high - low) * 0.08, 1e-3)
     low, high = low - margin, high + margin
     left, right, step, top = 190, 880, 30, 10
-    bottom = top + step * len(table)
+    bottom = top + step * len(dots)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (right - left)
@@ -66,27 +98,28 @@ def _picture(comparison: Comparison) -> Markup:
         if low <= tick <= high:
             parts.append(
                 Markup('<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/><text class="tick" x="{0}" y="{3}" '
-                       'text-anchor="middle">{4:g}</text>').format(round(x(tick), 1), top, bottom, bottom + 18, tick)
+                       'text-anchor="middle">{4:g}{5}</text>').format(
+                    round(x(tick), 1), top, bottom, bottom + 18, tick, unit
+                )
             )  # fmt: skip
-    for i, row in enumerate(table):
+    for i, (name, (middle, start, end)) in enumerate(zip(names, dots, strict=True)):
+        assert middle is not None
         y = top + step * i + step / 2
         parts.append(
-            Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left - 12, y + 4, row["method"]
-            )
+            Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(left - 12, y + 4, name)
         )
-        if row["low"] is not None:
+        if start is not None and end is not None:
             parts.append(
                 Markup('<line class="line held" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
-                    round(x(row["low"]), 1), round(x(row["high"]), 1), y=y
+                    round(x(start), 1), round(x(end), 1), y=y
                 )
             )
         parts.append(
-            Markup('<circle class="dot held" cx="{}" cy="{}" r="4.5"><title>{}: {:.4f}</title></circle>').format(
-                round(x(row["quality"]), 1), y, row["method"], row["quality"]
+            Markup('<circle class="dot held" cx="{}" cy="{}" r="4.5"><title>{}: {:.4g}{}</title></circle>').format(
+                round(x(middle), 1), y, name, middle, unit
             )
         )
     box = f"0 0 {right + 20} {bottom + 26}"
     return Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
-        box, comparison.measure, Markup("").join(parts)
+        box, label, Markup("").join(parts)
     )
