@@ -47,8 +47,12 @@ def render_comparison(comparison: Comparison) -> str:
     heads, body = shown(comparison)
     table = rows(comparison)
     links = {row["method"]: row["run"] for row in table}
-    quality = {"value": "quality", "low": "low", "high": "high"}
-    pictures = [(_HEADS.get(heads[1], Words(heads[1], heads[1])), picture(table, comparison.measure, **quality))]
+    pictures = [
+        (
+            _HEADS.get(heads[1], Words(heads[1], heads[1])),
+            picture(table, comparison.measure, value="quality", low="low", high="high"),
+        )
+    ]
     for column, title in _FORGETTING.items():
         if any(row[column] is not None for row in table):
             drawn = picture(table, title.en, value=column, low=f"{column}_low", high=f"{column}_high", percent=True)
