@@ -34,6 +34,10 @@ def test_a_rate_that_is_not_given_is_the_methods(tmp_path: Path) -> None:
     rates = {method: load_recipe(path, [f"method={method}"]).learning_rate for method in ("lora", "prompt", "ptuning2")}
     assert rates == {"lora": 2e-4, "prompt": 3e-2, "ptuning2": 3e-3}
     assert load_recipe(path, ["method=prompt", "learning_rate=2e-4"]).learning_rate == 2e-4
+    beside_a_head = {
+        m: load_recipe(path, ["task=pair", f"method={m}"]).learning_rate for m in ("lora", "full", "prefix")
+    }
+    assert beside_a_head == {"lora": 1e-3, "full": 5e-5, "prefix": 1e-3}
 
 
 @pytest.mark.parametrize(

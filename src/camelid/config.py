@@ -162,6 +162,8 @@ def _check_text(settings: PromptSettings | PrefixSettings) -> None:
 ROLES = {"classify": ("text", "label"), "pair": ("text", "pair", "label"), "tag": ("words", "tags")}
 # Methods of virtual tokens: these are few and far from where they should be, and need other rates than weights do.
 _VIRTUAL = {"prompt": 3e-2, "ptuning": 1e-3, "prefix": 1e-3, "ptuning2": 3e-3}
+# Beside a head that is new, weights must move further than for text that the base nearly writes by itself.
+_WITH_HEAD = {"lora": 1e-3, "full": 5e-5, "freeze": 5e-3}
 
 
 class Recipe(_Section):
@@ -240,8 +242,8 @@ class Recipe(_Section):
     gradient_accumulation_steps: PositiveInt = Field(default=1, description="micro-batches per optimiser step")
     learning_rate: PositiveFloat = Field(
         default=2e-4,
-        description="peak learning rate; where none is given: 2e-4, and for virtual tokens 3e-2 (prompt), 1e-3 "
-        "(ptuning, prefix) or 3e-3 (ptuning2)",
+        description="peak learning rate; where none is given: 2e-4; for virtual tokens 3e-2 (prompt), 1e-3 (ptuning, "
+        "prefix) or 3e-3 (ptuning2); beside the head of a task 1e-3 (lora), 5e-5 (full) or 5e-3 (freeze)",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         default="cosine", description="shape of the learning rate after the warm-up"
@@ -368,9 +370,11 @@ class Recipe(_Section):
     @model_validator(mode="before")
     @classmethod
     def _rate_of_method(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("method") in _VIRTUAL and "learning_rate" not in content:
-            return {**content, "learning_rate": _VIRTUAL[content["method"]]}
-        return content
+        if not isinstance(content, dict) or "learning_rate" in content:
+            return content
+        method = content.get("method", "lora")
+        rates = _VIRTUAL if content.get("task", "chat") == "chat" else _VIRTUAL | _WITH_HEAD
+        return {**content, "learning_rate": rates[method]} if str(method) in rates else content
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
