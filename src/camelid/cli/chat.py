@@ -27,6 +27,7 @@ class ChatOptions:
     sampling: Sampling
     accept_license: str | None
     engine: Engine = "auto"
+    adapter_scale: float = 1.0
 
 
 @dataclass
@@ -96,6 +97,7 @@ def load_speaker(options: ChatOptions) -> Speaker:
         template=options.template,
         slots=2,
         accept_license=options.accept_license,
+        adapter_scale=options.adapter_scale,
     )
     opened = open_generator(wanted, say)
     base = next(name for name, kind in opened.kinds.items() if kind == "base")

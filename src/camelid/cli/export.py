@@ -26,6 +26,7 @@ from camelid.data.render import Renderer
 from camelid.data.templates import template_for
 from camelid.data.templates.base import Piece
 from camelid.errors import UserError
+from camelid.model.adapters import scale_adapter
 from camelid.model.export import DTYPES, Exported
 from camelid.model.export_check import Comparison, model_logits
 from camelid.model.load import Loaded, load_model, tokenizer_directory
@@ -57,6 +58,7 @@ class ExportOptions:
     prompts: int = 20
     strings: int = 200
     accept_license: str | None = None
+    adapter_scale: float = 1.0
 
 
 @dataclass
@@ -161,6 +163,10 @@ def prepare(options: ExportOptions, kind: str, target: Path) -> Job:
             where=str(options.adapter or options.model),
             mend="camelid serve answers with them, and PEFT loads the adapter as it is",
         )
+    if options.adapter_scale != 1:
+        if peft is None:
+            raise UserError("there is no adapter to scale", where=options.model, mend="leave --adapter-scale out")
+        scale_adapter(peft, options.adapter_scale, str(options.adapter or options.model))
     if options.lora_only and peft is None:
         raise UserError("this model has no adapter", where=options.model, mend="leave --lora-only out")
     renderer = Renderer(loaded.vocabulary, template_for(options.template, loaded.vocabulary, announce=say), _LENGTH)

@@ -40,6 +40,10 @@ Compared = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 EngineName = Literal["auto", "local", "llamacpp"]
+AdapterScale = Annotated[
+    float,
+    typer.Option(help="how much of a LoRA adapter: 0 is the base, 1 what was tuned; less of it forgets less", min=0),
+]
 License = Annotated[
     str | None, typer.Option("--accept-license", help="a licence that the base asks to accept, such as gemma")
 ]
@@ -120,23 +124,27 @@ def compare(recipe: Recipe, arguments: Compared = None, as_json: Json = False, d
 
 @app.command(name="eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="run directory or model of a task with classes", metavar="MODEL")],
-    data: Annotated[str, typer.Argument(help="file with the texts and their right classes", metavar="DATA")],
+    model: Annotated[str, typer.Argument(help="run directory, or model as for chat", metavar="MODEL")],
+    data: Annotated[
+        str | None, typer.Argument(help="rows as for training, with the right classes for a task", metavar="[DATA]")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="which field is what, where its name is not a usual one: text=review")
     ] = None,
-    max_length: Annotated[int, typer.Option(help="longest text, in tokens; the rest is cut off", min=2)] = 1024,
+    max_length: Annotated[int, typer.Option(help="longest row, in tokens", min=2)] = 1024,
     predictions: Annotated[Path | None, typer.Option(help="write every prediction here, as JSON lines")] = None,
+    template: Annotated[str, typer.Option(help="chat template: auto, or a name as in recipes")] = "auto",
+    adapter_scale: AdapterScale = 1.0,
+    accept_license: License = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score a classifier or tagger: accuracy, F1, entities, with intervals."""
+    """Score a classifier or tagger; of a model that writes, its loss on DATA and what it kept of the base."""
+    from camelid.cli.eval import EvalOptions
     from camelid.cli.eval import evaluate as run
 
-    _end(
-        lambda: run(model, data, column or [], max_length=max_length, predictions=predictions, as_json=as_json),
-        debug,
-    )
+    options = EvalOptions(column or [], max_length, predictions, template, adapter_scale, accept_license)
+    _end(lambda: run(model, data, options, as_json=as_json), debug)
 
 
 @app.command()
@@ -146,6 +154,7 @@ def chat(
     ],
     prompt: Annotated[str | None, typer.Option(help="answer this and exit")] = None,
     adapter: Annotated[Path | None, typer.Option(help="PEFT adapter or run directory to put on MODEL")] = None,
+    adapter_scale: AdapterScale = 1.0,
     system: Annotated[str | None, typer.Option(help="system prompt")] = None,
     template: Annotated[str, typer.Option(help="chat template: auto, or a name as in recipes")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="show the base's answer beside the tuned one's")] = False,
@@ -179,7 +188,7 @@ def chat(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license, engine)
+    options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license, engine, adapter_scale)
     _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
 
 
@@ -192,6 +201,7 @@ def serve(
         list[str] | None,
         typer.Option(help="a further adapter of the same base, a model of its own", metavar="NAME=PATH"),
     ] = None,
+    adapter_scale: AdapterScale = 1.0,
     host: Annotated[
         str, typer.Option(help="address to listen at; beyond this machine only with --api-key")
     ] = "127.0.0.1",
@@ -217,6 +227,7 @@ def serve(
     options = ServeOptions(
         model=model,
         adapters=tuple(adapter or ()),
+        adapter_scale=adapter_scale,
         host=host,
         port=port,
         api_key=api_key,
@@ -240,6 +251,7 @@ def export(
     ],
     form: Annotated[ExportForm, typer.Option("--format", help="hf: merged Hugging Face directory; gguf: llama.cpp")],
     adapter: Annotated[Path | None, typer.Option(help="PEFT adapter or run directory to put on MODEL")] = None,
+    adapter_scale: AdapterScale = 1.0,
     quantise: Annotated[
         str | None, typer.Option(help="f32, bf16, f16 (the usual for gguf), q8_0, q4_k_m, q5_k_m, q6_k, q4_0 ...")
     ] = None,
@@ -259,7 +271,17 @@ def export(
     from camelid.cli.export import export as run
 
     options = ExportOptions(
-        model, form.value, adapter, quantise, output, lora_only, template, check_prompts, check_strings, accept_license
+        model,
+        form.value,
+        adapter,
+        quantise,
+        output,
+        lora_only,
+        template,
+        check_prompts,
+        check_strings,
+        accept_license,
+        adapter_scale,
     )
     _end(lambda: run(options, as_json=as_json), debug)
 

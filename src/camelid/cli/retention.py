@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from camelid.cli.console import quiet
@@ -44,11 +45,15 @@ def measure_after(setup: Setup, before: General | None) -> dict[str, Any] | None
     """The changes as JSON values; None where nothing was measured before."""
     if before is None:
         return None
-    after = _measure(setup, adapter=True)
-    changes = {language: rise(before.text[language], after.text[language]) for language in after.text}
+    return changes(before, _measure(setup, adapter=True))
+
+
+def changes(before: General, after: General) -> dict[str, Any]:
+    """From one to the other, as JSON values."""
+    rises = {language: rise(before.text[language], after.text[language]) for language in after.text}
     share = kept(before, after)
     return {
-        "perplexity": {language: vars(change) for language, change in changes.items()},
+        "perplexity": {language: vars(change) for language, change in rises.items()},
         "plain_questions": {"right_before": share.total, "still_right": share.right, "asked": before.asked},
     }
 
@@ -58,7 +63,7 @@ def _measure(setup: Setup, *, adapter: bool) -> General:
     off = nullcontext() if adapter or not trainable.has_adapter else trainable.without_adapter()
     with off:
         generator = LiveGenerator(trainable.lm, setup.data.renderer, layout=setup.layout)
-        answers = source_vocabulary(setup.source).chat_template is not None
+        answers = source_vocabulary(replace(setup.source, adapter_directory=None)).chat_template is not None
         return measure_general(generator, questions=setup.recipe.task == "chat", answers=answers)
 
 

@@ -31,6 +31,7 @@ class ServeOptions:
 
     model: str
     adapters: tuple[str, ...] = ()
+    adapter_scale: float = 1.0
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = None
@@ -49,6 +50,8 @@ def serve(options: ServeOptions) -> int:
     """Serve until told to end. 0 where every running answer was given to its end."""
     settings = settings_of(options)
     adapters = named_adapters(options.adapters)
+    if options.adapter_scale != 1 and (options.engine == "vllm" or options.model == ECHO):
+        raise UserError("the engine here takes adapters as they are", where="--adapter-scale")
     if options.engine == "vllm":
         run_vllm(_fleet(options, adapters), settings, say)
     generator, settings = _opened(options, adapters, settings)
@@ -128,6 +131,7 @@ def _opened(options: ServeOptions, adapters: Mapping[str, Path], settings: Setti
         template=options.template,
         slots=options.slots,
         accept_license=options.accept_license,
+        adapter_scale=options.adapter_scale,
     )
     opened = open_generator(wanted, say)
     cards = {name: ModelCard(kind, opened.template) for name, kind in opened.kinds.items()}

@@ -42,14 +42,21 @@ class _Slot:
 
 @final
 class LlamaCppDecoder(Decoder):
-    """A GGUF file in llama.cpp. adapters: name -> GGUF adapter file.
+    """A GGUF file in llama.cpp. adapters: name -> GGUF adapter file; scale: how much of them.
 
     cells: tokens that all answers together can hold; the room is set aside at once. precise: attention in float32
     and not in llama.cpp's usual float16. Raises UserError for a file that llama.cpp refuses.
     """
 
     def __init__(
-        self, path: Path, adapters: Mapping[str, Path], *, slots: int, cells: int | None = None, precise: bool = False
+        self,
+        path: Path,
+        adapters: Mapping[str, Path],
+        *,
+        slots: int,
+        cells: int | None = None,
+        precise: bool = False,
+        scale: float = 1.0,
     ) -> None:
         self._llama = llama = require_llama_cpp("answering with a GGUF file in llama.cpp")
         llama.llama_backend_init()
@@ -63,7 +70,7 @@ class LlamaCppDecoder(Decoder):
             self._adapters[name] = llama.llama_adapter_lora_init(self._model, str(file).encode())
             if not self._adapters[name]:
                 raise UserError(f"llama.cpp cannot load the adapter: {last_words()}", where=str(file))
-        self.slots = slots
+        self.slots, self._scale = slots, scale
         self.context = int(llama.llama_model_n_ctx_train(self._model))
         self.rows = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model)))
         self._width = int(llama.llama_model_n_embd(self._model))
@@ -274,7 +281,7 @@ class LlamaCppDecoder(Decoder):
             return
         chosen = [self._adapters[adapter]] if adapter else []
         handles = (self._llama.llama_adapter_lora_p_ctypes * len(chosen))(*chosen)
-        scales = (ctypes.c_float * len(chosen))(*[1.0] * len(chosen))
+        scales = (ctypes.c_float * len(chosen))(*[self._scale] * len(chosen))
         if self._llama.llama_set_adapters_lora(self._handle, handles, len(chosen), scales):
             raise RuntimeError(f"llama.cpp refuses the adapter {adapter!r}: {last_words()}")
         self._set = adapter

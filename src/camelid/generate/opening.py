@@ -45,7 +45,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model with its adapters. adapters: further ones by name; dtype: as `load_model` takes it."""
+    """A model with its adapters.
+
+    adapters: further ones by name; adapter_scale: how much of each; dtype: as `load_model` takes it
+    """
 
     model: str
     adapters: Mapping[str, Path] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Wanted:
     slots: int | None = None  # answers at a time; None: as many as suit the engine
     dtype: str = "auto"
     accept_license: str | None = None
+    adapter_scale: float = 1.0
 
 
 def open_generator(wanted: Wanted, announce: Announce) -> Opened:
@@ -69,6 +73,8 @@ def open_generator(wanted: Wanted, announce: Announce) -> Opened:
     vocabulary = _vocabulary(source, adapters, announce)
     template = template_for(wanted.template, vocabulary)
     renderer = Renderer(vocabulary, template, _LENGTH)
+    if wanted.adapter_scale != 1 and not adapters:
+        raise UserError("there is no adapter to scale", where=wanted.model, mend="leave --adapter-scale out")
     base = base_name(wanted.model, source)
     names = {name: name for name in adapters}
     if base in names:
@@ -88,7 +94,7 @@ def _remote(wanted: Wanted) -> Opened:
     url, _, name = wanted.model.partition("#")
     if not name:
         raise UserError("which of the endpoint's models?", where=wanted.model, mend=f"write {url}#NAME")
-    if wanted.adapters or wanted.engine != "auto":
+    if wanted.adapters or wanted.engine != "auto" or wanted.adapter_scale != 1:
         raise UserError("an endpoint brings its own engine and adapters", where=wanted.model)
     generator = RemoteGenerator(url, name, os.environ.get("OPENAI_API_KEY"), slots=wanted.slots or 8)
     return Opened(generator, {name: "base"}, "remote", "the endpoint's own")
@@ -138,7 +144,9 @@ def _llamacpp(
 ) -> Generator:
     files = {name: adapter_file(source, directory, announce) for name, directory in adapters.items()}
     slots = wanted.slots or LLAMACPP_SLOTS
-    return LocalGenerator(lambda: LlamaCppDecoder(file, files, slots=slots), renderer, served)
+    return LocalGenerator(
+        lambda: LlamaCppDecoder(file, files, slots=slots, scale=wanted.adapter_scale), renderer, served
+    )
 
 
 def _local(
@@ -155,7 +163,8 @@ def _local(
         layout, reason = choose_layout(model, "tree")
         if layout != "tree":
             announce(f"answers are computed one by one, not together: {reason}")
-        parts = {name: adapter_parts(model, directory, layout) for name, directory in adapters.items()}
+        scale = wanted.adapter_scale
+        parts = {name: adapter_parts(model, directory, layout, scale) for name, directory in adapters.items()}
         routing = Routing()
         packed = pack_for_good(model, routing, layout=layout)
         for name, part in parts.items():

@@ -19,7 +19,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from camelid.errors import UserError
-from camelid.model.adapters import FusedLoraLinear
+from camelid.model.adapters import FusedLoraLinear, scale_adapter
 from camelid.model.load import load_adapter
 from camelid.model.packed_layers import PackedModel
 from camelid.model.projection import Projection
@@ -51,12 +51,14 @@ class AdapterParts:
             layer.put(name, part, weight, bias)
 
 
-def adapter_parts(model: nn.Module, directory: Path, layout: str = "tree") -> AdapterParts:
+def adapter_parts(model: nn.Module, directory: Path, layout: str = "tree", scale: float = 1.0) -> AdapterParts:
     """Take the adapter in `directory` apart; the base stays as it is. Raises UserError for one that cannot be.
 
-    layout: the base's, as model/layout.py chose it
+    layout: the base's, as model/layout.py chose it; scale: as `scale_adapter` takes it
     """
     config = PeftConfig.from_pretrained(str(directory))
+    if scale != 1.0 and config.is_prompt_learning:
+        raise UserError("only LoRA adapters can be scaled, and these are virtual tokens", where=str(directory))
     if is_virtual(config):
         return virtual_parts(model, load_virtual_tokens(model, directory, config), layout, str(directory))
     if config.is_prompt_learning:
@@ -64,6 +66,7 @@ def adapter_parts(model: nn.Module, directory: Path, layout: str = "tree") -> Ad
     if isinstance(config, LoraConfig):
         config._register_custom_module({nn.Linear: FusedLoraLinear})
     wrapped = load_adapter(model, directory, trainable=False, config=config)
+    scale_adapter(wrapped, scale, str(directory))
     inner = wrapped.get_base_model()
     parts = AdapterParts()
     try:

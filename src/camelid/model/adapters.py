@@ -168,6 +168,23 @@ def continue_lora(model: nn.Module, directory: Path, settings: LoraSettings) -> 
     return Trainable(wrapped.get_base_model(), wrapped)  # type: ignore[arg-type]
 
 
+def scale_adapter(wrapped: nn.Module, factor: float, where: str) -> None:
+    """Let a LoRA adapter change the base by `factor` times as much: between the base (0) and what was tuned (1).
+
+    For a model that is answered with: what was learnt and what was forgotten both fade (Wortsman et al. 2022, WiSE-FT).
+    Raises UserError for an adapter whose effect is not proportional to its scale.
+    """
+    if factor == 1.0:
+        return
+    layers = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+    plain = [layer for layer in layers if isinstance(layer, PeftLoraLinear) and not layer.lora_variant]
+    if len(plain) < len(layers) or any(isinstance(module, ModulesToSaveWrapper) for module in wrapped.modules()):
+        raise UserError("only plain LoRA can be scaled: this adapter does more", where=where)
+    for layer in plain:
+        for name in layer.scaling:
+            layer.scaling[name] *= factor
+
+
 def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:
     """The base with a LoRA adapter's update added to its weights. Raises UserError for an adapter of another kind."""
     config = _saved_config(directory)

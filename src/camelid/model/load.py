@@ -100,13 +100,18 @@ def load_model(
     return Loaded(model.eval(), vocabulary, source)
 
 
+def task_of(source: Source) -> Path | None:
+    """The file that says which classes a model tells apart; None for one that writes text."""
+    directories = [d for d in (source.adapter_directory, source.directory) if d is not None]
+    return next((d / TASK_FILE for d in directories if (d / TASK_FILE).is_file()), None)
+
+
 def refuse_classifier(source: Source) -> None:
     """Raise `UserError` for a model that tells classes apart: it writes no text."""
-    for directory in (source.adapter_directory, source.directory):
-        if directory is not None and (directory / TASK_FILE).is_file():
-            raise UserError(
-                "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
-            )
+    if task_of(source) is not None:
+        raise UserError(
+            "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
+        )
 
 
 def load_vocabulary(directory: Path) -> Vocabulary:

@@ -22,6 +22,7 @@ from camelid.data.tree import TokenTree
 from camelid.errors import UserError
 from camelid.model.class_head import learnt_of
 from camelid.model.head import head_of, kl_to_base
+from camelid.model.heldout import held_out_nll
 from camelid.model.layout import hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
@@ -242,19 +243,10 @@ def _kl(setup: Setup, tree: TokenTree, hidden: torch.Tensor) -> torch.Tensor:
     return (kl * torch.zeros_like(kl).index_add_(0, edges.row, edges.weight)).sum()
 
 
-@torch.no_grad()
 def evaluate(setup: Setup, rows: list[Row]) -> float:
     """Mean negative log-probability of the held-out edges over all ranks, without smoothing, noise or dropout."""
-    lm = setup.trainable.lm
-    lm.eval()
-    total = weight = 0.0
-    for row in rows:
-        with torch.autocast(setup.world.device.type, torch.bfloat16) if setup.autocast else nullcontext():
-            out = learnt_of(lm, hidden_states(lm, row.tree, setup.layout), row)
-        total -= float((out.weight * out.logp).sum())
-        weight += float(out.weight.sum())
-    lm.train()
-    total, weight = setup.world.sum([total, weight])
+    found = held_out_nll(setup.trainable.lm, rows, setup.layout, autocast=setup.autocast)
+    total, weight = setup.world.sum(list(found))
     return total / weight if weight else math.nan
 
 
