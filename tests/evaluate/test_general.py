@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from tiny import tiny_base, tiny_model
 
 from camelid.data.render import Renderer
+from camelid.data.skills import SkillRow
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
-from camelid.evaluate.exam import PASSAGES
+from camelid.evaluate.exam import PASSAGES, Exam
 from camelid.evaluate.general import General, kept, measure_general, rise
 from camelid.evaluate.retention import load_questions
+from camelid.evaluate.skills import SkillReport, skill_accuracy
 from camelid.generate.base import Completion, Sampling
 from camelid.generate.local import LiveGenerator
 from camelid.model.layout import choose_layout
@@ -66,6 +69,13 @@ def test_a_base_is_asked_in_the_way_it_writes(monkeypatch: pytest.MonkeyPatch, a
     questions = [q for q in load_questions() if q.language == "en" or not answers]
     asked: list[object] = []
 
+    def tasks(rows: list[SkillRow]) -> SkillReport:
+        assert {row.language for row in rows} == {"en", "zh"}
+        assert all(row.family != "identity" for row in rows)
+        return skill_accuracy(lambda prompts, limit: [rows[0].answer, *["?"] * (len(prompts) - 1)], rows)
+
+    monkeypatch.setattr(Exam, "skills", lambda self, rows: tasks(rows))
+
     def generate(prompts: list[object], sampling: Sampling) -> list[Completion]:
         asked.extend(prompts)
         assert sampling.stop == (() if answers else ("\n",))
@@ -77,3 +87,5 @@ def test_a_base_is_asked_in_the_way_it_writes(monkeypatch: pytest.MonkeyPatch, a
     assert asked == [q.conversation if answers else q.as_text for q in questions]
     assert found.asked == len(questions)
     assert found.right == tuple(q.text for q in questions[1::2])
+    assert sum(right for right, _ in found.skills.values()) == answers, "one of them, where they are asked"
+    assert General.of_json(json.loads(json.dumps(found.as_json()))) == found

@@ -16,6 +16,7 @@ from camelid.data.sources import read_records
 from camelid.data.templates import template_for
 from camelid.errors import UserError
 from camelid.evaluate.general import General, measure_general
+from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
 from camelid.model.adapters import Trainable
 from camelid.model.heldout import held_out_nll
@@ -50,6 +51,8 @@ def evaluate_chat(
         for language, value in found["general"]["perplexity"].items():
             say(f"general text ({language}), perplexity: {value:.2f}")
         say(f"plain questions: {len(now.right)} of {now.asked} right")
+        for language, (right, asked) in now.skills.items():
+            say(f"short tasks ({language}): {Share(right, asked)}")
     if as_json:
         print_json(found)
     return 0
@@ -77,4 +80,6 @@ def _alone(now: General) -> dict[str, Any]:
         language: math.exp(sum(nats for nats, _ in pairs) / sum(tokens for _, tokens in pairs))
         for language, pairs in now.text.items()
     }
-    return {"perplexity": perplexity, "plain_questions": {"right": len(now.right), "asked": now.asked}}
+    skills = {language: {"right": right, "asked": asked} for language, (right, asked) in now.skills.items()}
+    plain = {"right": len(now.right), "asked": now.asked}
+    return {"perplexity": perplexity, "plain_questions": plain, "skills": skills}

@@ -11,11 +11,13 @@ from typing import Any
 from camelid.cli.console import quiet
 from camelid.errors import UserError
 from camelid.evaluate.general import Change, General, kept, measure_general, rise
+from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
 from camelid.model.load import source_vocabulary
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
-from camelid.runs.report_data import Perplexity, Retention, Share
+from camelid.runs.report_data import Perplexity, Retention, Skill
+from camelid.runs.report_data import Share as PageShare
 from camelid.train.setup import Setup
 
 _BEFORE = "before.json"
@@ -55,6 +57,10 @@ def changes(before: General, after: General) -> dict[str, Any]:
     return {
         "perplexity": {language: vars(change) for language, change in rises.items()},
         "plain_questions": {"right_before": share.total, "still_right": share.right, "asked": before.asked},
+        "skills": {
+            language: {"before": before.skills[language][0], "after": right, "asked": asked}
+            for language, (right, asked) in after.skills.items()
+        },
     }
 
 
@@ -74,6 +80,9 @@ def tell(figures: dict[str, Any], say: Say) -> None:
     plain = figures["plain_questions"]
     if plain["right_before"]:
         say(f"plain questions that the base knew: {plain['still_right']} of {plain['right_before']} still right")
+    for language, values in figures["skills"].items():
+        old, new = (Share(values[when], values["asked"]) for when in ("before", "after"))
+        say(f"short tasks, {_LANGUAGES[language][0]}: {old} -> {new}")
 
 
 def for_report(figures: dict[str, Any] | None) -> Retention | None:
@@ -82,7 +91,16 @@ def for_report(figures: dict[str, Any] | None) -> Retention | None:
         return None
     plain = figures["plain_questions"]
     return Retention(
-        kept=Share(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
+        skills=[
+            Skill(
+                _LANGUAGES[k][0],
+                PageShare(v["before"], v["asked"]),
+                PageShare(v["after"], v["asked"]),
+                _LANGUAGES[k][1],
+            )
+            for k, v in figures["skills"].items()
+        ],
+        kept=PageShare(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
         perplexity=[
             Perplexity(_LANGUAGES[k][0], v["before"], v["after"], _LANGUAGES[k][1])
             for k, v in figures["perplexity"].items()

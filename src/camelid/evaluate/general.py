@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from camelid.data.skills import FAMILIES, make_skill_rows
 from camelid.evaluate.exam import PASSAGES, Exam
 from camelid.evaluate.interval import Z_95, Share
 from camelid.evaluate.perplexity import heldout_texts
@@ -14,26 +15,36 @@ from camelid.evaluate.retention import MAX_NEW_TOKENS, load_questions
 from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
 
+SKILL_ROWS = 40  # half Chinese, half English
+_SEED = 2
+# who made the assistant is no general skill: the quickstart teaches that
+_GENERAL = [family for family in FAMILIES if family.name != "identity"]
 _ONE_LINE = Sampling(max_new_tokens=16, stop=("\n",))
 
 
 @dataclass(frozen=True)
 class General:
-    """Of one model. text: by language, of every passage (summed -log p in nats, tokens); right: questions answered."""
+    """Of one model.
+
+    text: by language, of every passage (summed -log p in nats, tokens); asked, right: plain questions and those
+    answered; skills: by language, (right, asked) of short tasks that have one right answer
+    """
 
     text: dict[str, list[tuple[float, int]]]
     asked: int
     right: tuple[str, ...]
+    skills: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
-        return {"text": self.text, "asked": self.asked, "right": list(self.right)}
+        return {"text": self.text, "asked": self.asked, "right": list(self.right), "skills": self.skills}
 
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> General:
         """The inverse of `as_json`."""
         text = {language: [(float(n), int(t)) for n, t in pairs] for language, pairs in values["text"].items()}
-        return cls(text, int(values["asked"]), tuple(values["right"]))
+        skills = {language: (int(right), int(asked)) for language, (right, asked) in values["skills"].items()}
+        return cls(text, int(values["asked"]), tuple(values["right"]), skills)
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,11 @@ class Change:
 
 
 def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool = True) -> General:
-    """Score the held-out general text of both languages; ask the plain questions where that is wanted.
+    """Score the held-out general text of both languages; ask plain questions and short tasks where that is wanted.
 
     answers: the base was trained to answer (it has a chat template) and is asked so, in English, for SmolLM2 knows no
-    Chinese. One that only continues text is asked in both languages, before and after, as text that holds the answer.
+    Chinese. One that only continues text is asked in both languages, before and after, as text that holds the answer;
+    it is given no tasks, for it does not know what a task is.
     """
     exam = Exam(generator, [])
     text = {
@@ -66,7 +78,11 @@ def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool 
     sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS) if answers else _ONE_LINE
     found = generator.generate(prompts, sampling) if asked else []
     right = tuple(q.text for q, answer in zip(asked, found, strict=True) if q.answered_by(answer.text))
-    return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right)
+    skills = {}
+    if questions and answers:
+        report = exam.skills(make_skill_rows(_SEED, SKILL_ROWS, split="heldout", families=_GENERAL))
+        skills = {language: (share.right, share.total) for language, share in report.by_language.items()}
+    return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right, skills)
 
 
 def rise(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> Change:
