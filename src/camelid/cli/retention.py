@@ -56,7 +56,12 @@ def changes(before: General, after: General) -> dict[str, Any]:
     share = kept(before, after)
     return {
         "perplexity": {language: vars(change) for language, change in rises.items()},
-        "plain_questions": {"right_before": share.total, "still_right": share.right, "asked": before.asked},
+        "plain_questions": {
+            "right_before": share.total,
+            "still_right": share.right,
+            "asked": before.asked,
+            "lost": [question for question in before.right if question not in after.right],
+        },
         "skills": {
             language: {"before": before.skills[language][0], "after": right, "asked": asked}
             for language, (right, asked) in after.skills.items()
