@@ -70,6 +70,8 @@ def test_a_rate_that_is_not_given_is_the_methods(tmp_path: Path) -> None:
         (["prefix.gate=true"], "unknown key 'prefix.gate' — did you mean 'zero_gate'"),
         (["max_tokens_per_row=5"], "max_tokens_per_row=5 is below max_length=1024"),
         (["eval_steps=5"], "need eval_data or eval_fraction"),
+        (["eval_steps=1.5", "eval_fraction=0.1"], "my.yaml: eval_steps=1.5"),
+        (["train_fraction=0"], "train_fraction=0"),
         (["early_stopping_patience=2", "eval_fraction=0.1"], "need eval_steps"),
         (["resume=nowhere/step-5"], "no such checkpoint"),
         (["lora=5"], "lora"),

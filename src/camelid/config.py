@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -216,6 +216,15 @@ class Recipe(_Section):
     max_eval_examples: PositiveInt | None = Field(
         default=None, description="evaluate on at most this many held-out examples"
     )
+    split_seed: NonNegativeInt | None = Field(
+        default=None, description="decides which rows are sampled and which are held out; none: seed"
+    )
+    train_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="train on this share of the rows, what is held out aside; a smaller share lies within a larger one",
+    )
     template: str = Field(
         default="auto",
         description="chat template: auto (the base's own), alpaca, alpaca-lora, vicuna, chatml, llama2, llama3, "
@@ -300,8 +309,9 @@ class Recipe(_Section):
     # where and when
     output_dir: str = Field(default="runs/{name}", description="run directory; {name} is the recipe's file name")
     logging_steps: PositiveInt = Field(default=1)
-    eval_steps: PositiveInt | None = Field(
-        default=None, description="evaluate every so many steps, besides the start and the end"
+    eval_steps: PositiveInt | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="evaluate every so many steps, besides the start and the end; below 1: a share of all steps",
     )
     save_steps: PositiveInt | None = Field(
         default=None, description="checkpoint every so many steps; none: at the end and when interrupted"
@@ -356,6 +366,11 @@ class Recipe(_Section):
         """Whether keys and values are learned through an MLP."""
         asked = self.prefix.prefix_projection
         return asked if asked is not None else self.method == "prefix" and not self.prefix.zero_gate
+
+    @property
+    def rows_seed(self) -> int:
+        """The seed by which rows are sampled and held out."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def row_tokens(self) -> int:
@@ -463,13 +478,13 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise UserError(f"'{parent}' has no fields of its own", where=f"override {override}")
     try:
-        target[last] = _number(yaml.safe_load(value))
+        target[last] = read_number(yaml.safe_load(value))
     except yaml.YAMLError as error:
         raise UserError(f"the value of '{key}' is not readable as YAML", where=f"override {override}") from error
 
 
-def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-4 (no dot) as a string; people write learning rates that way.
+def read_number(value: Any) -> Any:
+    """A value read from YAML, 1e-4 as the number it is: YAML 1.1 reads it as text for want of a dot."""
     if isinstance(value, str):
         try:
             return float(value) if "e" in value.lower() and value[0] in "+-.0123456789" else value
@@ -481,7 +496,7 @@ def _number(value: Any) -> Any:
 def _user_error(error: PydanticError, where: str) -> UserError:
     # a value that may be several things has an error for each: the deepest is about what was meant
     first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
-    location = [str(part) for part in first["loc"] if part not in ("str", "SourceSpec") and "[" not in str(part)]
+    location = [str(part) for part in first["loc"] if not _is_alternative(str(part))]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
@@ -495,6 +510,11 @@ def _user_error(error: PydanticError, where: str) -> UserError:
     message = first["msg"].removeprefix("Value error, ")
     shown = f"{key}={first['input']!r}: {message}" if key else message
     return UserError(shown[:400], where=where)
+
+
+def _is_alternative(part: str) -> bool:
+    """Whether this part of an error's place names one of several types that a field may have."""
+    return part in ("str", "SourceSpec") or "[" in part or part.startswith("constrained-")
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camelid.data.schedule import StepSchedule, hold_out
+from camelid.data.schedule import StepSchedule, hold_out, nested_share
 
 UNITS = st.integers(1, 60)
 SEED = st.integers(0, 2**31)
@@ -48,3 +48,12 @@ def test_held_out_rows_are_a_partition(count: int, fraction: float, seed: int) -
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(count))
     assert len(kept) >= 1
     assert (len(held) > 0) == (fraction > 0 and count > 1)
+
+
+@given(st.integers(1, 300), st.floats(0.001, 1), st.floats(0.001, 1), SEED)
+def test_smaller_shares_lie_in_larger_ones(count: int, one: float, other: float, seed: int) -> None:
+    small, large = (nested_share(count, fraction, seed) for fraction in sorted((one, other)))
+    assert set(small.tolist()) <= set(large.tolist()) <= set(range(count))
+    assert len(large) == max(1, round(count * max(one, other)))
+    assert large.tolist() == sorted(large.tolist())
+    assert nested_share(count, 1, seed).tolist() == list(range(count))

@@ -166,6 +166,16 @@ def test_without_eval_steps_held_out_rows_are_measured_before_and_after(tmp_path
     assert written == [0, 3]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "steps"), [(0.2, [0, 2, 4, 6, 7]), (0.5, [0, 4, 7]), (0.01, list(range(8))), (3, [0, 3, 6, 7])]
+)
+def test_eval_steps_is_a_number_or_a_share_of_all_steps(tmp_path: Path, wanted: float, steps: list[int]) -> None:
+    finished = run(tiny_recipe(tmp_path, max_steps=7, eval_fraction=0.2, eval_steps=wanted))
+    assert [step for step, _ in finished.outcome.eval_losses] == steps
+    rows = [row for row in read_metrics(finished.directory.metrics_file) if "eval_loss" in row]
+    assert [row["progress"] for row in rows] == [step / 7 for step in steps]
+
+
 def test_too_many_rows_that_cannot_be_rendered_stop_the_run(tmp_path: Path) -> None:
     rows = [{"instruction": "Say it.", "output": "word " * (300 if i % 4 == 0 else 3)} for i in range(24)]
     (tmp_path / "long.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")

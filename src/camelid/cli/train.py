@@ -191,6 +191,7 @@ def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]
         "loss": outcome.losses[-1] if outcome.losses else None,
         "eval_losses": outcome.eval_losses,
         "rows": {"read": ledger.read, "kept": ledger.kept, "rejected": ledger.rejected},
+        "train_rows": run.setup.data.schedule.units,
         "useful_tokens": counters.useful_tokens,
         "computed_tokens": counters.computed_tokens,
         "trained_tokens": round(counters.trained_tokens),

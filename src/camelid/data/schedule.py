@@ -52,3 +52,9 @@ def hold_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nda
     held = min(count - 1, max(1, round(count * fraction))) if fraction and count > 1 else 0
     chosen = np.sort(np.random.default_rng([seed, 0x0E7A1]).permutation(count)[:held])
     return np.setdiff1d(np.arange(count), chosen), chosen
+
+
+def nested_share(count: int, fraction: float, seed: int) -> np.ndarray:
+    """Ascending indices of a seeded share of `count` rows, at least one; of one seed, smaller lie in larger."""
+    wanted = max(1, round(count * fraction))
+    return np.sort(np.random.default_rng([seed, 0x5CA1E]).permutation(count)[:wanted])

@@ -2,7 +2,8 @@
 
 On resume the file is cut back to the checkpoint's step, so a step that is trained again is not drawn twice. Keys with
 a meaning for the report: `step`, `loss`, `eval_loss`, `learning_rate`, `grad_norm`, `tokens_per_second` (useful ones),
-`computed_tokens_per_second`, `peak_memory_bytes`. Other keys are kept as they are.
+`computed_tokens_per_second`, `peak_memory_bytes`; `progress` beside an `eval_loss`: the share of all steps done. Other
+keys are kept as they are.
 
 Numbers are never edited: JSON has no NaN or infinity, so these are written as the strings "NaN", "Infinity" and
 "-Infinity", which any JSON reader takes, and `read_metrics` turns them back into floats.

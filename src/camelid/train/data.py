@@ -15,7 +15,7 @@ from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
 from camelid.data.records import Origin, Record, Rejection
 from camelid.data.render import Renderer
-from camelid.data.schedule import StepSchedule, hold_out
+from camelid.data.schedule import StepSchedule, hold_out, nested_share
 from camelid.data.sources import read_records
 from camelid.data.tasks.read import read_task_records
 from camelid.data.tasks.records import TaskRecord
@@ -100,12 +100,12 @@ def prepare_data(
     ledger.check(recipe.max_rejected)
     held: Sequence[Record] = []
     if recipe.eval_data is not None:
-        held = list(read_records(_sources(recipe.eval_data), seed=recipe.seed, ledger=Ledger(), announce=say))
-    elif recipe.eval_fraction:
-        kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
-        held = [records[i] for i in held_rows]
-        distil = {i: distil[row] for i, row in enumerate(kept_rows.tolist()) if row in distil}
-        records = [records[i] for i in kept_rows]
+        held = list(read_records(_sources(recipe.eval_data), seed=recipe.rows_seed, ledger=Ledger(), announce=say))
+    kept_rows, held_rows = _split(recipe, len(records))
+    held = [*held, *(records[i] for i in held_rows)]
+    kept_rows = kept_rows[_share(recipe, len(kept_rows), say)]
+    distil = {i: distil[row] for i, row in enumerate(kept_rows.tolist()) if row in distil}
+    records = [records[i] for i in kept_rows]
     if not records:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
     replayed = _replayed(recipe, len(records), rehearse, ledger, say)
@@ -135,16 +135,17 @@ def _prepare_classes(
     """Rows of labelled text, rendered at once: their classes must be known before the first step."""
 
     def read(sources: str | list[str | dict[str, Any]], into: Ledger) -> list[TaskRecord]:
-        return read_task_records(sources, recipe.task, recipe.columns, seed=recipe.seed, ledger=into, announce=say)
+        return read_task_records(sources, recipe.task, recipe.columns, seed=recipe.rows_seed, ledger=into, announce=say)
 
     records = read(_sources(recipe.data), ledger)
     held: list[TaskRecord] = []
     if recipe.eval_data is not None:
         held = read(_sources(recipe.eval_data), Ledger())
-    elif recipe.eval_fraction:
-        kept_rows, held_rows = hold_out(len(records), recipe.eval_fraction, recipe.seed)
-        records, held = [records[i] for i in kept_rows], [records[i] for i in held_rows]
-    info = TaskInfo(recipe.task, labels_of(records))
+    kept_rows, held_rows = _split(recipe, len(records))
+    held += [records[i] for i in held_rows]
+    records = [records[i] for i in kept_rows]
+    info = TaskInfo(recipe.task, labels_of(records))  # of all rows, so that every share is scored on the same classes
+    records = [records[i] for i in _share(recipe, len(records), say)]
     renderer = TaskRenderer(vocabulary, info.labels, recipe.max_length)
     examples, kept = renderer.render(records, ledger.reject)
     ledger.check(recipe.max_rejected)
@@ -158,11 +159,29 @@ def _prepare_classes(
     return TrainingData(examples, held_out or None, chat, ledger, schedule, info, origins)
 
 
+def _split(recipe: Recipe, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(indices kept to train on, indices held out) of the rows of `data`, ascending."""
+    return hold_out(count, 0.0 if recipe.eval_data is not None else recipe.eval_fraction, recipe.rows_seed)
+
+
+def _share(recipe: Recipe, count: int, say: Say) -> np.ndarray:
+    """Indices, ascending, of the share of `count` rows that is trained on."""
+    if recipe.train_fraction == 1 or not count:
+        return np.arange(count)
+    chosen = nested_share(count, recipe.train_fraction, recipe.seed)
+    say(f"train_fraction: {len(chosen):,} of {count:,} rows")
+    return chosen
+
+
 def read_rows(recipe: Recipe, *, say: Say) -> tuple[list[Record], Renderer, Source]:
     """The rows of `data` unrendered, with the renderer and the base that would be used."""
     source = resolve(recipe.base, accept_license=recipe.accept_license, announce=say)
     renderer = make_renderer(recipe, source_vocabulary(source))
-    return list(read_records(_sources(recipe.data), seed=recipe.seed, ledger=Ledger(), announce=say)), renderer, source
+    return (
+        list(read_records(_sources(recipe.data), seed=recipe.rows_seed, ledger=Ledger(), announce=say)),
+        renderer,
+        source,
+    )
 
 
 def make_schedule(recipe: Recipe, units: int, world: World) -> StepSchedule:
@@ -199,7 +218,7 @@ def _read(recipe: Recipe, ledger: Ledger, say: Say) -> tuple[list[Record], dict[
     distil: dict[int, float] = {}
     for source in sources:
         start = len(records)
-        records += read_records(_sources([source]), seed=recipe.seed, ledger=ledger, announce=say)
+        records += read_records(_sources([source]), seed=recipe.rows_seed, ledger=ledger, announce=say)
         if isinstance(source, SourceSpec) and source.distil:
             distil.update(dict.fromkeys(range(start, len(records)), source.distil))
     return records, distil

@@ -139,6 +139,7 @@ def train(
     total = data.schedule.total_steps
     saved = start if checkpoint is not None else -1
     evaluation = evaluation_rows(setup)
+    every = _steps_between(recipe.eval_steps, total)
     outcome = Outcome(start, "done", counters)
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
@@ -194,7 +195,7 @@ def train(
             if world.first and (step % recipe.logging_steps == 0 or step == total):
                 metrics.write(step, **values)
             better = False
-            due = step == total or (recipe.eval_steps and step % recipe.eval_steps == 0)
+            due = step == total or (every and step % every == 0)
             if evaluation is not None and due:
                 better = _evaluate_aside(setup, evaluation, progress, metrics, outcome, step)
             if (recipe.save_steps and step % recipe.save_steps == 0) or (better and recipe.load_best_model_at_end):
@@ -330,6 +331,11 @@ def _drop_gradients(parameters: dict[str, nn.Parameter]) -> None:
         parameter.grad = None
 
 
+def _steps_between(wanted: float | None, total: int) -> int | None:
+    """Steps from one evaluation to the next; a share of all steps is rounded up, as transformers does."""
+    return math.ceil(wanted * total) if wanted is not None and wanted < 1 else int(wanted) if wanted else None
+
+
 def _evaluate_aside(
     setup: Setup, rows: list[Row], progress: Progress, metrics: MetricsLog, outcome: Outcome, step: int
 ) -> bool:
@@ -337,7 +343,7 @@ def _evaluate_aside(
     with progress.aside():
         loss = evaluate(setup, rows)
     if setup.world.first:
-        metrics.write(step, eval_loss=loss)
+        metrics.write(step, eval_loss=loss, progress=step / setup.data.schedule.total_steps)
     outcome.eval_losses.append((step, loss))
     # what the base can do is a comparison, not a candidate: no checkpoint of it exists
     better = step > 0 and _is_better(outcome.counters, step, loss)
