@@ -1,15 +1,12 @@
 """`camelid compare`: several methods on the same data with the same budget, several seeds each, in one honest table.
 
-Each run is a program of its own (`camelid train`), so that its peak memory is its own, and it resumes by itself. What
-has ended is kept in `result.json` beside the run: the same command goes on where it was stopped.
+Each run is a program of its own (child_run.py): the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +14,15 @@ from typing import Any
 
 import yaml
 
+from camelid.cli.child_run import NOTICE, measure_of, quality_of, result_of
 from camelid.cli.console import print_json, say
 from camelid.config import Recipe, load_recipe
 from camelid.errors import UserError
 from camelid.runs.comparison import Cell, Comparison, Measured, Rise, as_csv, as_markdown, rows, shown
 from camelid.runs.comparison_page import render_comparison
 from camelid.runs.durable import write_durably
+from camelid.train.interrupt import Interrupts
 
-RESULT = "result.json"
 _METHODS = "[lora, full, ptuning2]"
 
 
@@ -66,21 +64,9 @@ def compare(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
     asked = plan(path, arguments)
     recipe = asked.recipe
     folder = Path(f"{recipe.output_dir}-compare")
-    cells = []
-    for number, one in enumerate(asked.methods, start=1):
-        measured, failed = [], []
-        for seed in range(recipe.seed, recipe.seed + asked.seeds):
-            run = folder / f"{_slug(one.name)}-seed{seed}"
-            say(f"[{number}/{len(asked.methods)}] {one.name}, seed {seed}: {run}")
-            changes = [*asked.overrides, *one.overrides, f"seed={seed}", f"output_dir={run}"]
-            result = _result(path, changes, run)
-            if isinstance(result, str):
-                say(f"  failed: {result}")
-                failed.append((seed, result))
-            else:
-                measured.append(_measured(result, seed, run.name))
-        cells.append(Cell(one.name, measured, failed))
-    comparison = Comparison(path.stem, _measure(recipe), recipe.task == "chat", cells)
+    with Interrupts(notice=NOTICE) as interrupts:
+        cells = _cells(asked, path, folder, interrupts)
+    comparison = Comparison(path.stem, measure_of(recipe), recipe.task == "chat", cells)
     _write(comparison, folder)
     if as_json:
         print_json({"directory": str(folder), "measure": comparison.measure, "methods": rows(comparison)})
@@ -88,6 +74,25 @@ def compare(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
         _print(comparison)
     say(f"table: {folder}/compare.md, compare.csv; page: {folder}/compare.html")
     return 2 if any(cell.failed for cell in cells) else 0
+
+
+def _cells(asked: Plan, path: Path, folder: Path, interrupts: Interrupts) -> list[Cell]:
+    """Every method with each seed."""
+    cells = []
+    for number, one in enumerate(asked.methods, start=1):
+        measured, failed = [], []
+        for seed in range(asked.recipe.seed, asked.recipe.seed + asked.seeds):
+            run = folder / f"{_slug(one.name)}-seed{seed}"
+            say(f"[{number}/{len(asked.methods)}] {one.name}, seed {seed}: {run}")
+            changes = [*asked.overrides, *one.overrides, f"seed={seed}", f"output_dir={run}"]
+            result = result_of(path, changes, run, interrupts)
+            if isinstance(result, str):
+                say(f"  failed: {result}")
+                failed.append((seed, result))
+            else:
+                measured.append(_measured(asked.recipe, result, seed, run))
+        cells.append(Cell(one.name, measured, failed))
+    return cells
 
 
 def _asked(arguments: Sequence[str]) -> tuple[list[Planned], int, list[str]]:
@@ -132,45 +137,8 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=-]+", "_", name)
 
 
-def _measure(recipe: Recipe) -> str:
-    return {"chat": "held-out loss", "tag": "entity F1"}.get(recipe.task, "accuracy")
-
-
-def _result(path: Path, overrides: Sequence[str], run: Path) -> dict[str, Any] | str:
-    """What a run came to, from its file or by running it; a line of text where it failed."""
-    file = run / RESULT
-    recipe = load_recipe(path, overrides).model_dump(mode="json", exclude={"resume"})
-    if file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        if known["recipe"] == recipe:
-            say("  done before")
-            return known["result"]
-        overrides = [*overrides, "resume=no"]  # the recipe was changed: what is there belongs to another run
-    command = [sys.executable, "-m", "camelid", "train", str(path), *overrides, "--json"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as child:
-        try:
-            out, err = child.communicate()
-        except KeyboardInterrupt:
-            child.wait()  # it got the signal too, and saves
-            raise
-    if child.returncode in (130, 143):
-        raise KeyboardInterrupt
-    if child.returncode:
-        lines = [line for line in err.strip().splitlines() if line.startswith("camelid:")]
-        return lines[-1].removeprefix("camelid: ") if lines else f"exit code {child.returncode}"
-    result = json.loads(out)
-    write_durably(file, json.dumps({"recipe": recipe, "result": result}, ensure_ascii=False).encode())
-    return result
-
-
-def _measured(result: dict[str, Any], seed: int, run: str) -> Measured:
-    score = result.get("score")
-    if score is not None:
-        quality, interval = (score["f1"] if "f1" in score else score["accuracy"]), tuple(score["interval"])
-    else:
-        quality, interval = result["eval_losses"][-1][1], None
+def _measured(recipe: Recipe, result: dict[str, Any], seed: int, run: Path) -> Measured:
+    quality, interval = quality_of(recipe, result, run)
     retention = result.get("retention", {})
     plain = retention.get("plain_questions", {})
     return Measured(
@@ -187,7 +155,7 @@ def _measured(result: dict[str, Any], seed: int, run: str) -> Measured:
             language: Rise(change["rise"], change["low"], change["high"])
             for language, change in retention.get("perplexity", {}).items()
         },
-        run=run,
+        run=run.name,
         kept=(plain["still_right"], plain["right_before"]) if plain.get("right_before") else None,
     )
 

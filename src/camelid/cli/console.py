@@ -39,7 +39,7 @@ def exit_code(function: Callable[[], int | None], *, debug: bool) -> int:
         say(f"camelid: {error}")
         return 2
     except Interrupted as error:
-        say("camelid: interrupted before the first step; nothing was trained")
+        say(f"camelid: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         say("camelid: interrupted")

@@ -78,11 +78,20 @@ def quickstart(
 
 
 @app.command()
-def train(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    attached: Annotated[
+        bool,
+        typer.Option("--attached", help="save and stop when standard input ends: for programs that start this one"),
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Train by a recipe: to answer, continue text or tell classes; LoRA, full or virtual tokens. Resumes by itself."""
     from camelid.cli.train import train as run
 
-    _end(lambda: run(recipe, overrides or [], as_json=as_json), debug)
+    _end(lambda: run(recipe, overrides or [], as_json=as_json, attached=attached), debug)
 
 
 @app.command()

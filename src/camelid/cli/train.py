@@ -21,7 +21,7 @@ from camelid.runs.report_data import Price
 from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
 from camelid.train.distributed import World, joined_world
 from camelid.train.finish import Saved, save_final
-from camelid.train.interrupt import Interrupts
+from camelid.train.interrupt import Interrupts, stop_at_end_of_input
 from camelid.train.loop import Outcome, SilentProgress, peak_memory_bytes
 from camelid.train.loop import train as train_loop
 from camelid.train.rehearsal import write_own_rows
@@ -46,9 +46,11 @@ class Run:
     retention: dict[str, Any] | None = None  # what was forgotten
 
 
-def train(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
-    """Train by a recipe file; the exit code."""
+def train(path: Path, overrides: Sequence[str], *, as_json: bool, attached: bool = False) -> int:
+    """Train by a recipe file; the exit code. attached: save and stop when standard input ends."""
     recipe = load_recipe(path, overrides)
+    if attached:
+        stop_at_end_of_input()
     with joined_world() as world, Interrupts() as interrupts, opened_run(recipe, world, interrupts) as run:
         before = measure_before(run.setup, run.directory, fresh=run.checkpoint is None, say=run.say)
         progress = Progress("silent" if as_json else "auto") if world.first else SilentProgress()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -21,11 +22,22 @@ _SAME_S = 0.5
 
 
 class Interrupted(Exception):
-    """Raised by `check`: leave now, there is nothing to save. `exit_code` is 143 or 130."""
+    """Raised by `check`: leave now, there is nothing to save. `exit_code` is 143 or 130; the text is for the user."""
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"interrupted (exit code {exit_code})")
+    def __init__(self, exit_code: int, text: str = "interrupted before the first step; nothing was trained") -> None:
+        super().__init__(text)
         self.exit_code = exit_code
+
+
+def stop_at_end_of_input() -> None:
+    """Send this process SIGTERM when its standard input ends: the program that started it is gone, however it died."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end of input", daemon=True).start()
 
 
 class Interrupts:
