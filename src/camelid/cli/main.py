@@ -37,6 +37,13 @@ Compared = Annotated[
         metavar="[KEY=VALUE]...",
     ),
 ]
+Tuned = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="trials=12, space.learning_rate='log 1e-5 1e-2', space.lora.r='[8, 32]', and fields to override for all",
+        metavar="[KEY=VALUE]...",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 EngineName = Literal["auto", "local", "llamacpp"]
@@ -127,6 +134,14 @@ def verify(
 def compare(recipe: Recipe, arguments: Compared = None, as_json: Json = False, debug: Debug = False) -> None:
     """Run several methods on the same data, some seeds each: one table of quality, size, memory, time, forgetting."""
     from camelid.cli.compare import compare as run
+
+    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+
+
+@app.command()
+def tune(recipe: Recipe, arguments: Tuned = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Search for learning rate, rank, length, epochs ... by short runs on held-out rows; the best becomes a recipe."""
+    from camelid.cli.tune import tune as run
 
     _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
 

@@ -89,7 +89,7 @@ class RunDirectory:
         lock = _lock(path, announce)
         try:
             if resume == "no" and (path / "recipe.yaml").exists():
-                old = _set_aside(path)
+                old = set_aside(path)
                 announce(f"{path} held a run; it is now {old} (resume=no)")
                 lock.release()
                 lock = _lock(path, announce)
@@ -175,7 +175,8 @@ def _lock(path: Path, announce: Callable[[str], None]) -> Lock:
         lock.release()  # the directory was renamed between our mkdir and our lock
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
+    """Rename a directory to the first free `NAME.old-N`, which is returned."""
     number = 1
     while (old := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
