@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from camelid.cli import compare, tune
+from camelid.cli import compare, scale, tune
 from camelid.cli.main import app
 from camelid.config import load_recipe
 from camelid.data import dataset_info
@@ -29,7 +29,7 @@ ENGLISH, CHINESE = pages("en"), pages("zh")
 EVERY = [page for language in LANGUAGES for page in pages(language).values()]
 COMMANDS = sorted({command for page in EVERY for command in page.commands})
 
-PLANS = {"compare": compare.plan, "tune": tune.plan}
+PLANS = {"compare": compare.plan, "tune": tune.plan, "scale": scale.plan}
 PIP = {"datasets", "modelscope", ".[gguf]"} | {preset.requirement for preset in PRESETS.values()}
 
 

@@ -44,6 +44,12 @@ Tuned = Annotated[
         metavar="[KEY=VALUE]...",
     ),
 ]
+Scaled = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="shares='[0.1, 0.25, 0.5, 1]', seeds=2, and fields to override for all", metavar="[KEY=VALUE]..."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 EngineName = Literal["auto", "local", "llamacpp"]
@@ -142,6 +148,14 @@ def compare(recipe: Recipe, arguments: Compared = None, as_json: Json = False, d
 def tune(recipe: Recipe, arguments: Tuned = None, as_json: Json = False, debug: Debug = False) -> None:
     """Search for learning rate, rank, length, epochs ... by short runs on held-out rows; the best becomes a recipe."""
     from camelid.cli.tune import tune as run
+
+    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+
+
+@app.command()
+def scale(recipe: Recipe, arguments: Scaled = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Train on growing shares of the rows, fit the curve, and say whether more data is worth it."""
+    from camelid.cli.scale import scale as run
 
     _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
 

@@ -15,10 +15,8 @@ from typing import Any
 
 from camelid.runs.report_data import Share
 from camelid.runs.report_words import size
+from camelid.runs.student import student_t
 
-# Student's t at 97.5% for 1, 2, 3 ... degrees of freedom; beyond them the normal's is near enough.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.96
 COLUMNS: tuple[str, ...] = (
     "method", "quality", "low", "high", "trained", "share", "memory_bytes", "seconds", "tokens_per_second", "bytes",
     "retention_en", "retention_en_low", "retention_en_high", "retention_zh", "retention_zh_low", "retention_zh_high",
@@ -196,7 +194,7 @@ def _students(values: Sequence[float]) -> tuple[float, float]:
     """Student's interval at 95% of the mean of two values or more."""
     mean, n = _mean(values), len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = (_T[n - 2] if n - 2 < len(_T) else _NORMAL) * spread / math.sqrt(n)
+    half = student_t(n - 1) * spread / math.sqrt(n)
     return mean - half, mean + half
 
 
