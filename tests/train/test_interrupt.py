@@ -154,3 +154,22 @@ def test_a_process_that_does_not_poll_ends_at_the_second_ctrl_c() -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode in (-signal.SIGINT, 130)
+
+
+def test_the_end_of_standard_input_is_a_sigterm() -> None:
+    """As where the program that started this one was killed."""
+    attached = LOOP.replace(
+        "with Interrupts()", "from camelid.train.interrupt import stop_at_end_of_input\nwith Interrupts()"
+    )
+    attached = attached.replace('    print("ready"', '    stop_at_end_of_input()\n    print("ready"')
+    with subprocess.Popen([sys.executable, "-c", attached], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.stdin.write(b"nothing that ends it\n")
+        child.stdin.flush()
+        time.sleep(0.2)
+        assert child.poll() is None
+        child.stdin.close()
+        assert child.stdout.read() == b"saved\n"
+    assert child.returncode == 143
