@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camelid.data.schedule import StepSchedule, hold_out, nested_share
+from camelid.data.schedule import StepSchedule, nested_share
 
 UNITS = st.integers(1, 60)
 SEED = st.integers(0, 2**31)
@@ -40,14 +40,6 @@ def test_total_steps() -> None:
     assert StepSchedule(100, 32, 3, None, 0).total_steps == 12
     assert StepSchedule(100, 32, 0.5, None, 0).total_steps == 2
     assert StepSchedule(100, 32, 3, 5, 0).total_steps == 5
-
-
-@given(st.integers(1, 200), st.floats(0, 0.9), SEED)
-def test_held_out_rows_are_a_partition(count: int, fraction: float, seed: int) -> None:
-    kept, held = hold_out(count, fraction, seed)
-    assert sorted([*kept.tolist(), *held.tolist()]) == list(range(count))
-    assert len(kept) >= 1
-    assert (len(held) > 0) == (fraction > 0 and count > 1)
 
 
 @given(st.integers(1, 300), st.floats(0.001, 1), st.floats(0.001, 1), SEED)

@@ -16,6 +16,8 @@ from runs_for_tests import Finished, run, tiny_recipe
 from camelid.data.pack import Example, pack_step
 from camelid.errors import UserError
 from camelid.runs.metrics import read_metrics
+from camelid.runs.report_run import read_facts
+from camelid.runs.turning import best_evaluation, first_turn
 from camelid.train import loop
 from camelid.train.checkpoint import list_checkpoints
 from camelid.train.distributed import World
@@ -151,6 +153,31 @@ def test_evaluation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
     assert (outcome.counters.best_step, outcome.counters.best_loss) == (best_step, best_loss)
     assert f"step-{best_step}" in [path.name for path in list_checkpoints(finished.directory.checkpoints)]
     assert any("stopping early" in line for line in finished.said)
+
+
+def test_learning_by_heart_is_said_once_however_the_run_was_cut(tmp_path: Path) -> None:
+    """Answers that nobody can know: the training loss falls, the held-out one turns."""
+    digits = "3141592653589793238462643383279502884197"
+    rows = [{"instruction": f"Say {i}", "output": digits[i : i + 3]} for i in range(32)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = tiny_recipe(
+        tmp_path, max_steps=32, method="full", eval_fraction=0.3, eval_steps=4, lr_scheduler_type="constant"
+    )
+    whole = run(recipe)
+    told = [line for line in whole.said if "learnt by heart" in line]
+    turn = first_turn(whole.outcome.curves["loss"], whole.outcome.curves["eval_loss"])
+    assert turn is not None
+    assert 8 < turn.seen < 32
+    assert len(told) == 1
+    assert f"since step {turn.since} " in told[0]
+    cut = recipe.model_copy(update={"output_dir": str(tmp_path / "cut")})
+    parts = [run(cut, stop_after=turn.seen - 2), run(cut, stop_after=turn.seen + 1), run(cut)]
+    assert [[line for line in part.said if "learnt by heart" in line] for part in parts] == [[], told, []]
+    facts = read_facts(parts[2].directory)
+    assert facts.warnings[0].en.startswith(f"From step {turn.since} on the held-out loss rose")
+    best = best_evaluation(whole.outcome.curves["eval_loss"])
+    assert best is not None
+    assert f"The best evaluation was that of step {best.step} " in facts.warnings[1].en
 
 
 @pytest.mark.parametrize(("warmup", "warned"), [(3, True), (2, False)])

@@ -18,6 +18,7 @@ from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import describe_files, hash_text, make_manifest
 from camelid.runs.progress import Progress
 from camelid.runs.report_data import Price
+from camelid.runs.turning import Best, best_evaluation, first_turn
 from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
 from camelid.train.distributed import World, joined_world
 from camelid.train.finish import Saved, save_final
@@ -176,15 +177,30 @@ def finish(run: Run, outcome: Outcome) -> Saved | None:
 
         restore_tensors({"weights": best.tensors["weights"]}, setup.trainable.named_parameters(), [])
         run.say(f"best evaluation: step {counters.best_step}, loss {counters.best_loss:.4f}; its weights are kept")
+    elif best := best_evaluation(outcome.curves["eval_loss"]):
+        _tell_lost(best, run.say)
     saved = save_final(setup, run.directory) if setup.world.first else None
     setup.world.barrier()
     return saved
+
+
+def _tell_lost(best: Best, speak: Callable[[str], None]) -> None:
+    """That the last weights, which are saved, are not the best ones."""
+    if best.step == 0:
+        speak(f"WARNING: the base did better on the held-out rows than what was trained: {best.loss:.4f} to "
+              f"{best.last_loss:.4f}; a lower learning_rate or other data may help")  # fmt: skip
+        return
+    speak(
+        f"WARNING: the best evaluation was that of step {best.step}, loss {best.loss:.4f}; the last one is worse by "
+        f"{best.lost:.4f}; load_best_model_at_end=true keeps the best weights"
+    )
 
 
 def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]:
     """What happened, as JSON values."""
     ledger, counters = run.setup.data.ledger, outcome.counters
     trained, parameters = run.setup.trainable.count()
+    turn = first_turn(outcome.curves["loss"], outcome.curves["eval_loss"])
     return {
         "run": str(run.directory.path),
         "final": str(run.directory.final),
@@ -192,6 +208,7 @@ def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]
         "stopped": outcome.stopped,
         "loss": outcome.losses[-1] if outcome.losses else None,
         "eval_losses": outcome.eval_losses,
+        "validation_turned": asdict(turn) if turn else None,
         "rows": {"read": ledger.read, "kept": ledger.kept, "rejected": ledger.rejected},
         "train_rows": run.setup.data.schedule.units,
         "useful_tokens": counters.useful_tokens,

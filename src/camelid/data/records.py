@@ -6,7 +6,7 @@ any stage can reject it with file and line (see `camelid.data.ledger`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -20,6 +20,7 @@ class Origin:
 
     file: str
     line: int  # from 1; in a JSON array the line on which the row begins; in Parquet and Arrow the number of the row
+    conversation: str = field(default="", compare=False)  # what the row itself calls the conversation it is part of
 
 
 @dataclass(frozen=True, slots=True)

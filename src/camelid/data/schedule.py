@@ -47,13 +47,6 @@ class StepSchedule:
         return rows[self.rank :: self.world]
 
 
-def hold_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held) indices, ascending: a seeded share of the rows is held out, at least one if any is asked for."""
-    held = min(count - 1, max(1, round(count * fraction))) if fraction and count > 1 else 0
-    chosen = np.sort(np.random.default_rng([seed, 0x0E7A1]).permutation(count)[:held])
-    return np.setdiff1d(np.arange(count), chosen), chosen
-
-
 def nested_share(count: int, fraction: float, seed: int) -> np.ndarray:
     """Ascending indices of a seeded share of `count` rows, at least one; of one seed, smaller lie in larger."""
     wanted = max(1, round(count * fraction))

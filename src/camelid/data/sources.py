@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from camelid.data.formats import RowFault, UnknownFormat, convert_row
+from camelid.data.groups import conversation_of
 from camelid.data.ledger import FileReport, Ledger
 from camelid.data.locate import Located, Part, SourceSpec, locate
 from camelid.data.readers.rows import CHUNK, Damage, RawRow, RowSource, bad_text, excerpt
@@ -134,7 +135,8 @@ def _convert(reading: Reading[R], part: Part, report: FileReport, item: RawRow |
         if item.suspect and (reason := bad_text(item.value)):
             raise RowFault(reason)
         row = part.mapping.apply(item.value) if part.mapping else item.value
-        name, records = reading.convert(row, Origin(part.label, item.line), notes)
+        origin = Origin(part.label, item.line, conversation_of(item.value, part.label))
+        name, records = reading.convert(row, origin, notes)
     except UnknownFormat as fault:
         report.unknown += 1
         report.fields = report.fields or fault.fields

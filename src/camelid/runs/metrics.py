@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from camelid.runs.jsonlines import JsonLines, read_lines
 
+Point = tuple[float, float]  # step, value
+
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -64,6 +66,16 @@ def read_metrics(path: Path, *, on_damage: Callable[[int, str], None] | None = N
         {key: _WORDS.get(value, value) if isinstance(value, str) else value for key, value in row.items()}
         for row in read_lines(path, on_damage=on_damage)
     ]
+
+
+def read_curves(path: Path, *, on_damage: Callable[[int, str], None] | None = None) -> dict[str, list[Point]]:
+    """Every metric that is a number as a curve: name -> (step, value) in order."""
+    curves: dict[str, list[Point]] = {}
+    for row in read_metrics(path, on_damage=on_damage):
+        for key, value in row.items():
+            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                curves.setdefault(key, []).append((float(row.get("step", 0)), float(value)))
+    return curves
 
 
 def _word(value: Any) -> Any:

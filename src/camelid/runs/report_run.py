@@ -12,10 +12,9 @@ from typing import Any
 from camelid.runs.directory import RunDirectory
 from camelid.runs.jsonlines import read_lines
 from camelid.runs.manifest import read_manifest
-from camelid.runs.metrics import read_metrics
+from camelid.runs.metrics import Point, read_curves
 from camelid.runs.report_words import WORDS, Words
-
-Point = tuple[float, float]
+from camelid.runs.turning import best_evaluation, first_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +69,7 @@ class RunFacts:
 def read_facts(run: RunDirectory) -> RunFacts:
     """Raises UserError if the manifest is unreadable; damaged lines of metrics are counted in `warnings`."""
     damaged: list[int] = []
-    curves: dict[str, list[Point]] = {}
-    for row in read_metrics(run.metrics_file, on_damage=lambda line, reason: damaged.append(line)):
-        for key, value in row.items():
-            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                curves.setdefault(key, []).append((float(row.get("step", 0)), float(value)))
+    curves = read_curves(run.metrics_file, on_damage=lambda line, reason: damaged.append(line))
     rejected = sum(1 for _ in read_lines(run.rejected_file, on_damage=lambda line, reason: None))
     warnings = []
     broken = sum(not math.isfinite(y) for key in ("loss", "eval_loss") for _, y in curves.get(key, ()))
@@ -82,6 +77,7 @@ def read_facts(run: RunDirectory) -> RunFacts:
         warnings.append(WORDS["broken"].filled(count=broken))
     if damaged:
         warnings.append(WORDS["unreadable"].filled(count=len(damaged)))
+    warnings += _overfitting(curves.get("loss", []), curves.get("eval_loss", []), run.recipe)
     return RunFacts(
         path=run.path,
         recipe=run.recipe,
@@ -91,3 +87,15 @@ def read_facts(run: RunDirectory) -> RunFacts:
         version=importlib.metadata.version("camelid"),
         warnings=warnings,
     )
+
+
+def _overfitting(train: Sequence[Point], held: Sequence[Point], recipe: dict[str, Any]) -> list[Words]:
+    """That validation turned, and what the last evaluation lost against the best one."""
+    said = []
+    if turn := first_turn(train, held):
+        said.append(WORDS["turned"].filled(since=turn.since, lowest=f"{turn.lowest:.4f}", now=f"{turn.now:.4f}"))
+    if best := best_evaluation(held):
+        kept = recipe.get("load_best_model_at_end") and best.step > 0
+        words = WORDS["best_base" if best.step == 0 else "best_kept" if kept else "best_lost"]
+        said.append(words.filled(step=best.step, loss=f"{best.loss:.4f}", lost=f"{best.lost:.4f}"))
+    return said

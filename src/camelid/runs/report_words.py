@@ -63,6 +63,28 @@ WORDS = {
         "{count} values are not finite (NaN or infinity); they leave gaps in the curve.",
         "有 {count} 个值不是有限数（NaN 或无穷），曲线在这些位置断开。",
     ),
+    "turned": Words(
+        "From step {since} on the held-out loss rose ({lowest} to {now}) while the training loss fell: the rows were "
+        "learnt by heart. load_best_model_at_end, fewer epochs or more data help.",
+        "从第 {since} 步起，验证集损失上升（{lowest} → {now}），而训练损失仍在下降：模型开始死记训练数据。"
+        "可以设置 load_best_model_at_end、减少训练轮数或增加数据。",
+    ),
+    "best_lost": Words(
+        "The best evaluation was that of step {step} (loss {loss}); the last one is worse by {lost}. "
+        "With load_best_model_at_end the best weights would have been kept.",
+        "验证效果最好的是第 {step} 步（损失 {loss}），最后一次比它高 {lost}。"
+        "设置 load_best_model_at_end 就能保留最好的权重。",
+    ),
+    "best_kept": Words(
+        "The best evaluation was that of step {step} (loss {loss}); its weights were kept. The last one was worse by "
+        "{lost}.",
+        "验证效果最好的是第 {step} 步（损失 {loss}），保留的就是这一步的权重。最后一次比它高 {lost}。",
+    ),
+    "best_base": Words(
+        "The base did better on the held-out rows than what was trained (loss {loss}; worse by {lost} at the end). "
+        "A lower learning_rate or other data may help.",
+        "在验证集上，训练后的模型不如基座（基座损失 {loss}，最后高出 {lost}）。可以降低 learning_rate 或更换数据。",
+    ),
     "more_curves": Words("More curves", "更多曲线"),
     "learning_rate": Words("learning rate", "学习率"),
     "grad_norm": Words("gradient norm", "梯度范数"),

@@ -11,11 +11,12 @@ import numpy as np
 
 from camelid.config import OWN, Recipe, SourceSpec
 from camelid.data.examples import Examples, flat_order
+from camelid.data.groups import group_rows, hold_out, told
 from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
 from camelid.data.records import Origin, Record, Rejection
 from camelid.data.render import Renderer
-from camelid.data.schedule import StepSchedule, hold_out, nested_share
+from camelid.data.schedule import StepSchedule, nested_share
 from camelid.data.sources import read_records
 from camelid.data.tasks.read import read_task_records
 from camelid.data.tasks.records import TaskRecord
@@ -101,7 +102,7 @@ def prepare_data(
     held: Sequence[Record] = []
     if recipe.eval_data is not None:
         held = list(read_records(_sources(recipe.eval_data), seed=recipe.rows_seed, ledger=Ledger(), announce=say))
-    kept_rows, held_rows = _split(recipe, len(records))
+    kept_rows, held_rows = _split(recipe, records, say)
     held = [*held, *(records[i] for i in held_rows)]
     kept_rows = kept_rows[_share(recipe, len(kept_rows), say)]
     distil = {i: distil[row] for i, row in enumerate(kept_rows.tolist()) if row in distil}
@@ -141,7 +142,7 @@ def _prepare_classes(
     held: list[TaskRecord] = []
     if recipe.eval_data is not None:
         held = read(_sources(recipe.eval_data), Ledger())
-    kept_rows, held_rows = _split(recipe, len(records))
+    kept_rows, held_rows = _split(recipe, records, say)
     held += [records[i] for i in held_rows]
     records = [records[i] for i in kept_rows]
     info = TaskInfo(recipe.task, labels_of(records))  # of all rows, so that every share is scored on the same classes
@@ -159,9 +160,20 @@ def _prepare_classes(
     return TrainingData(examples, held_out or None, chat, ledger, schedule, info, origins)
 
 
-def _split(recipe: Recipe, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(indices kept to train on, indices held out) of the rows of `data`, ascending."""
-    return hold_out(count, 0.0 if recipe.eval_data is not None else recipe.eval_fraction, recipe.rows_seed)
+def _split(recipe: Recipe, records: Sequence[Record] | Sequence[TaskRecord], say: Say) -> tuple[np.ndarray, np.ndarray]:
+    """(indices kept to train on, indices held out), ascending: no group on both sides. Raises UserError for one group."""
+    if recipe.eval_data is not None or not recipe.eval_fraction:
+        return np.arange(len(records)), np.arange(0)
+    groups = group_rows(records)
+    kept, held = hold_out(groups, recipe.eval_fraction, recipe.rows_seed)
+    if len(records) > 1 and not len(held):
+        raise UserError(
+            f"no row can be held out: all {len(records):,} belong to one conversation or ask the same",
+            where=str(recipe.data),
+            mend="give other rows as eval_data, or set eval_fraction=0",
+        )
+    say(told(groups, held))
+    return kept, held
 
 
 def _share(recipe: Recipe, count: int, say: Say) -> np.ndarray:

@@ -26,7 +26,8 @@ from camelid.model.heldout import held_out_nll
 from camelid.model.layout import hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
 from camelid.runs.memory import peak_memory_bytes as process_peak
-from camelid.runs.metrics import MetricsLog
+from camelid.runs.metrics import MetricsLog, read_curves
+from camelid.runs.turning import first_turn
 from camelid.train.checkpoint import Checkpoint, save_checkpoint
 from camelid.train.interrupt import Interrupts
 from camelid.train.optim import set_learning_rate
@@ -94,6 +95,8 @@ class Outcome:
     counters: Counters
     losses: list[float] = field(default_factory=list)
     eval_losses: list[tuple[int, float]] = field(default_factory=list)
+    # as metrics.jsonl has them, those from before the run was resumed included: metric -> (step, value)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {"loss": [], "eval_loss": []})
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,9 @@ def train(
     evaluation = evaluation_rows(setup)
     every = _steps_between(recipe.eval_steps, total)
     outcome = Outcome(start, "done", counters)
+    if start:
+        known = read_curves(run.metrics_file, on_damage=lambda line, reason: None)  # the report says it
+        outcome.curves |= {key: [p for p in known.get(key, []) if p[0] <= start] for key in outcome.curves}
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         if evaluation is not None and start == 0:
@@ -192,8 +198,10 @@ def train(
                 computed_tokens=int(computed),
                 memory_bytes=values["peak_memory_bytes"],
             )
-            if world.first and (step % recipe.logging_steps == 0 or step == total):
-                metrics.write(step, **values)
+            if step % recipe.logging_steps == 0 or step == total:
+                outcome.curves["loss"].append((step, loss_mean))
+                if world.first:
+                    metrics.write(step, **values)
             better = False
             due = step == total or (every and step % every == 0)
             if evaluation is not None and due:
@@ -345,11 +353,26 @@ def _evaluate_aside(
     if setup.world.first:
         metrics.write(step, eval_loss=loss, progress=step / setup.data.schedule.total_steps)
     outcome.eval_losses.append((step, loss))
+    outcome.curves["eval_loss"].append((step, loss))
     # what the base can do is a comparison, not a candidate: no checkpoint of it exists
     better = step > 0 and _is_better(outcome.counters, step, loss)
     remark = " (before training)" if step == 0 else " (best so far)" if better else ""
     progress.note(f"step {step}: eval loss {loss:.4f}{remark}")
+    _tell_turn(setup, progress, outcome, step)
     return better
+
+
+def _tell_turn(setup: Setup, progress: Progress, outcome: Outcome, step: int) -> None:
+    """Say once, at the evaluation where it is first seen, that validation has turned."""
+    turn = first_turn(outcome.curves["loss"], outcome.curves["eval_loss"])
+    if turn is None or turn.seen != step:
+        return
+    keeps = setup.recipe.load_best_model_at_end and turn.since > 0
+    mend = "fewer epochs or more data help" if keeps else "load_best_model_at_end, fewer epochs or more data help"
+    progress.note(
+        f"WARNING: since step {turn.since} the held-out loss rises ({turn.lowest:.4f} to {turn.now:.4f}) while the "
+        f"training loss falls: the rows are learnt by heart; {mend}"
+    )
 
 
 def _is_better(counters: Counters, step: int, loss: float) -> bool:
