@@ -161,7 +161,7 @@ def _prepare_classes(
 
 
 def _split(recipe: Recipe, records: Sequence[Record] | Sequence[TaskRecord], say: Say) -> tuple[np.ndarray, np.ndarray]:
-    """(indices kept to train on, indices held out), ascending: no group on both sides. Raises UserError for one group."""
+    """(indices kept to train on, indices held out), ascending: no group is on both sides. Raises UserError."""
     if recipe.eval_data is not None or not recipe.eval_fraction:
         return np.arange(len(records)), np.arange(0)
     groups = group_rows(records)
