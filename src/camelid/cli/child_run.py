@@ -100,15 +100,19 @@ def _run(command: list[str], interrupts: Interrupts, unwanted: Callable[[], bool
             command, stdin=end, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
         ) as child,
     ):
-        while True:
-            try:
-                out, err = child.communicate(timeout=_POLL_S)
-                break
-            except subprocess.TimeoutExpired:
-                ended = ended or (not told and unwanted())
-                if (ended or interrupts.requested) and not told:
-                    child.terminate()
-                    told = True
+        try:
+            while True:
+                try:
+                    out, err = child.communicate(timeout=_POLL_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    ended = ended or (not told and unwanted())
+                    if (ended or interrupts.requested) and not told:
+                        child.terminate()
+                        told = True
+        except BaseException:
+            child.terminate()  # or leaving this block would wait for its last step
+            raise
     return (None if ended and child.returncode in (0, 143) else child.returncode), out, err
 
 
