@@ -190,6 +190,16 @@ class Recipe(_Section):
         description="of tasks other than chat: which field is the text, pair, label, words, tags, where none of the "
         "usual names is",
     )
+    task_form: Literal["head", "words", "json"] = Field(
+        default="head",
+        description="of tasks other than chat, how a class is learnt: by a head of its own; or the model is asked in a "
+        "chat and answers with the label's name (words) or in JSON (json; of task tag the list of entities)",
+    )
+    label_names: dict[str, str] = Field(
+        default_factory=dict,
+        description="of tasks other than chat: what the data's labels, or types of entities, are called: "
+        "{0: negative, 1: positive}",
+    )
     method: Literal["lora", "full", "freeze", "prompt", "ptuning", "prefix", "ptuning2"] = Field(
         default="lora",
         description="what is trained: LoRA, every weight, some weights, or virtual tokens (prompt tuning, P-tuning, "
@@ -211,7 +221,11 @@ class Recipe(_Section):
         default=None, description="held-out data; none: `eval_fraction` of `data`"
     )
     eval_fraction: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the rows of `data` held out when there is no eval_data"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the rows of `data` held out when there is no eval_data; rows of one conversation stay "
+        "together",
     )
     max_eval_examples: PositiveInt | None = Field(
         default=None, description="evaluate on at most this many held-out examples"
@@ -322,28 +336,37 @@ class Recipe(_Section):
     )
     retention: bool = Field(
         default=True,
-        description="measure forgetting: general text of ours in Chinese and English and, for task chat, plain "
-        "questions, before and after",
+        description="measure forgetting: general text of ours in Chinese and English and, of a model that answers, "
+        "plain questions, before and after",
     )
     load_best_model_at_end: bool = Field(default=False, description="end with the weights of the best evaluation")
     resume: str = Field(
         default="auto", description="auto (from the newest sound checkpoint of output_dir), no, or a checkpoint's path"
     )
 
-    def _usable_for_classes(self) -> None:
-        """What learns tokens cannot be combined with a task that learns classes."""
+    def _usable_for_tasks(self) -> None:
+        """Rows of labelled text have fields of their own, and are not distilled."""
         roles = ROLES[self.task]
         unknown = next((role for role in self.columns if role not in roles), None)
         if unknown is not None:
             raise ValueError(f"columns.{unknown}: task {self.task} has the columns {', '.join(roles)}")
-        if self.kl_to_base or self._distils:
+        if self.objective != "sft":
+            raise ValueError(f"task {self.task} needs objective sft")
+        if self._distils:
+            raise ValueError(f"distil is for task chat: the rows of task {self.task} are labelled text")
+        if self.task == "tag" and self.task_form == "words":
+            raise ValueError("task tag has no form words: set task_form=json, or head")
+        if self.has_head:
+            self._usable_with_a_head()
+
+    def _usable_with_a_head(self) -> None:
+        """What learns tokens cannot be combined with a head that learns classes."""
+        if self.kl_to_base:
             raise ValueError(f"kl_to_base and distil are for task chat: task {self.task} learns classes, not tokens")
         if self.replay != ReplaySettings():
             raise ValueError(f"replay is for task chat: task {self.task} learns classes, not tokens")
         if self.method == "lora" and self.lora.modules_to_save:
             raise ValueError(f"lora.modules_to_save is for task chat: of task {self.task} the head is saved")
-        if self.objective != "sft":
-            raise ValueError(f"task {self.task} needs objective sft")
         if self.method in _VIRTUAL and self.prefix.zero_gate:
             raise ValueError("prefix.zero_gate is for task chat: PEFT saves no head beside gated prompts")
 
@@ -355,6 +378,11 @@ class Recipe(_Section):
     def replay_distil(self) -> float:
         """Weight of KL to the base on replayed rows; 0: their text is learnt."""
         return float(self.has_adapter) if self.replay.distil is None else self.replay.distil
+
+    @property
+    def has_head(self) -> bool:
+        """Whether classes are learnt by a head, and not by answering."""
+        return self.task != "chat" and self.task_form == "head"
 
     @property
     def has_adapter(self) -> bool:
@@ -377,6 +405,14 @@ class Recipe(_Section):
         """The row budget in force."""
         return self.max_tokens_per_row or max(1024, self.max_length)
 
+    @field_validator("label_names", mode="before")
+    @classmethod
+    def _label_keys(cls, value: Any) -> Any:
+        """YAML reads the keys 0 and true as no texts; rows' labels are read in the same way."""
+        if not isinstance(value, dict):
+            return value
+        return {str(key).lower() if isinstance(key, bool) else str(key): name for key, name in value.items()}
+
     @field_validator("resume", mode="before")
     @classmethod
     def _resume_no(cls, value: Any) -> Any:
@@ -393,14 +429,16 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.method == "freeze" and self.freeze == FreezeSettings() and self.task == "chat":
+        if self.method == "freeze" and self.freeze == FreezeSettings() and not self.has_head:
             raise ValueError("method freeze trains nothing: give freeze.last_layers, freeze.head or freeze.trainable")
         if self.lora.loraplus_lr_ratio != 1 and (self.method != "lora" or self.optim == "muon"):
             raise ValueError("lora.loraplus_lr_ratio needs method lora, and adamw or adafactor")
         if self.task != "chat":
-            self._usable_for_classes()
+            self._usable_for_tasks()
         elif self.columns:
             raise ValueError("columns are for the tasks classify, pair and tag")
+        elif self.label_names or self.task_form != "head":
+            raise ValueError("label_names and task_form are for the tasks classify, pair and tag")
         if self.kl_to_base and not self.has_adapter:
             raise ValueError("kl_to_base needs an adapter: the base is the model with its adapter switched off")
         if not self.has_adapter and self._distils:

@@ -16,6 +16,8 @@ def _recipe(folder: Path, **fields: object) -> Path:
         tags = [{"words": ["Sort", str(i)], "tags": ["O", "B-N" if i % 2 else "O"]} for i in range(24)]
         classes = [{"text": f"Sort {i}", "label": i % 2} for i in range(24)]
         rows = folder / "rows.jsonl"
+        if fields["task"] == "pair":
+            classes = [{**row, "text_b": "odd?", "text_a": row["text"]} for row in classes]
         rows.write_text("\n".join(map(json.dumps, tags if fields["task"] == "tag" else classes)))
         fields["data"] = str(rows)
     return recipe_file(folder, max_steps=2, **fields)
@@ -83,6 +85,76 @@ def test_a_task_is_trained_scored_shown_and_proven(tmp_path: Path, task: str) ->
     code, out, err = camelid("verify", recipe, "--rows", "8", "--json")
     assert code == 0, err
     assert len(json.loads(out)["checks"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "form", "method"),
+    [
+        ("classify", "words", "lora"),
+        ("classify", "json", "ptuning2"),
+        ("tag", "json", "full"),
+        ("pair", "words", "lora"),
+    ],
+)
+def test_a_task_is_learnt_by_answering(tmp_path: Path, task: str, form: str, method: str) -> None:
+    """The same verbs and the same measures as with a head; and the model goes on to chat."""
+    names = {"0": "even", "1": "odd"} if task != "tag" else {"N": "number"}
+    fields = {"task": task, "task_form": form, "label_names": names, "method": method, "max_length": 160}
+    recipe = _recipe(tmp_path, eval_fraction=0.3, retention=False, **fields)
+    code, out, err = camelid("train", recipe, "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["score"]["texts"] == 7
+    assert "held out: " in err
+    assert "asking about 7 held-out rows" in err
+    assert ("entity F1" if task == "tag" else "accuracy") in (tmp_path / "run" / "report.html").read_text("utf-8")
+    predictions = tmp_path / "predictions.jsonl"
+    code, out, err = camelid("eval", tmp_path / "run", tmp_path / "rows.jsonl", "--predictions", predictions, "--json")
+    assert code == 0, err
+    scored = json.loads(out)
+    lines = [json.loads(line) for line in predictions.read_text().splitlines()]
+    assert (scored["texts"], scored["task_form"], len(lines)) == (24, form, 24)
+    if task == "tag":
+        assert all(len(r["predicted"]) == len(r["words"]) for r in lines)
+        assert {tag for r in lines for tag in r["tags"]} == {"O", "B-number"}
+    else:
+        assert scored["accuracy"] == pytest.approx(sum(r["label"] == r["predicted"] for r in lines) / 24)
+        assert {r["label"] for r in lines} == {"even", "odd"}
+    code, out, err = camelid("inspect", recipe)
+    assert code == 0, err
+    assert "Which class" in out or "List the entities" in out
+    code, out, err = camelid("verify", recipe, "--rows", "8", "--json")
+    assert code == 0, err
+    code, out, err = camelid("chat", tmp_path / "run", "--prompt", "Sort 3", "--max-new-tokens", "3", "--json")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task": "tag", "task_form": "words"}, "task tag has no form words: set task_form=json"),
+        ({"task_form": "words"}, "label_names and task_form are for the tasks"),
+        ({"label_names": {"0": "a"}}, "label_names and task_form are for"),
+        ({"task": "classify", "task_form": "words", "method": "freeze"}, "method freeze trains nothing"),
+        ({"task": "classify", "kl_to_base": 0.1}, "learns classes, not tokens"),
+        ({"task": "classify", "task_form": "words", "objective": "pretrain"}, "needs objective sft"),
+    ],
+    ids=str,
+)
+def test_forms_that_cannot_be(tmp_path: Path, fields: dict[str, object], message: str) -> None:
+    code, _, err = camelid("train", _recipe(tmp_path, **fields))
+    assert (code, message in err) == (2, True), err
+
+
+def test_labels_keep_their_names_with_a_head_too(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, task="classify", label_names={0: "even", 1: "odd", 7: "seven"}, retention=False)
+    code, _, err = camelid("train", recipe)
+    assert code == 0, err
+    assert "classes: 2 (even, odd)" in err
+    assert "label_names: no row has 7" in err
+    code, out, err = camelid("eval", tmp_path / "run", tmp_path / "rows.jsonl", "--json")
+    assert code == 0, err
+    assert set(json.loads(out)["by_class"]) == {"even", "odd"}
 
 
 def test_eval_says_what_is_wrong(tmp_path: Path) -> None:

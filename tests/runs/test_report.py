@@ -16,7 +16,7 @@ from camelid.config import make_recipe
 from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import make_manifest
 from camelid.runs.report import write_report
-from camelid.runs.report_data import Cost, Perplexity, Price, Retention, Sample, Share, Sharing, Skill
+from camelid.runs.report_data import Cost, Perplexity, Price, Retention, Sample, Share, Sharing, Skill, TaskScore
 from camelid.runs.report_words import WORDS, percent, size, spoken_count, spoken_duration
 
 
@@ -92,6 +92,13 @@ def report(folder: Path, word: str = "word", *, language: Any = "en", bare: bool
             ),
             cost=Cost(214.2, 46_210, 27_310, 2_900_000_000, [Price(word, 0.4, word, word)]),
             sharing=Sharing(46_210, 27_310, 11_400, 61_800),
+            score=TaskScore(
+                "accuracy",
+                0.917,
+                (0.88, 0.944),
+                300,
+                {word: {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 1200, "predicted": 3}},
+            ),
         ).read_text()
 
 
@@ -104,6 +111,9 @@ def test_it_says_what_it_was_given(tmp_path: Path) -> None:
     for part in (
         "my run",
         "98.2%",  # 334 of 340
+        "91.7%accuracy on held-out rows",
+        "95% interval 88% to 94.4%",
+        "word50%25%33.3%1,200",
         "was 1.5%",
         "2.1% → 97.9%",
         "44 of 46 still right",

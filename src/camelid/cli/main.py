@@ -177,12 +177,12 @@ def evaluate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score a classifier or tagger; of a model that writes, its loss on DATA and what it kept of the base."""
+    """Score a model of a task, by head or answers; of one for chat, its loss on DATA and what it kept of its base."""
     from camelid.cli.eval import EvalOptions
     from camelid.cli.eval import evaluate as run
 
-    options = EvalOptions(column or [], max_length, predictions, template, adapter_scale, accept_license)
-    _end(lambda: run(model, data, options, as_json=as_json), debug)
+    options = EvalOptions(model, data, column or [], max_length, predictions, template, adapter_scale, accept_license)
+    _end(lambda: run(options, as_json=as_json), debug)
 
 
 @app.command()

@@ -75,7 +75,7 @@ def _measure(setup: Setup, *, adapter: bool) -> General:
     with off:
         generator = LiveGenerator(trainable.lm, setup.data.renderer, layout=setup.layout)
         answers = source_vocabulary(replace(setup.source, adapter_directory=None)).chat_template is not None
-        return measure_general(generator, questions=setup.recipe.task == "chat", answers=answers)
+        return measure_general(generator, questions=not setup.recipe.has_head, answers=answers)
 
 
 def tell(figures: dict[str, Any], say: Say) -> None:

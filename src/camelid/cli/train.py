@@ -13,11 +13,12 @@ from camelid.cli.retention import for_report, measure_after, measure_before, tel
 from camelid.config import Recipe, load_recipe
 from camelid.data.records import Rejection
 from camelid.errors import UserError
+from camelid.evaluate.answered import answer_records, score_answered
 from camelid.evaluate.tasks import ClassScore, TagScore, predict, score
 from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import describe_files, hash_text, make_manifest
 from camelid.runs.progress import Progress
-from camelid.runs.report_data import Price
+from camelid.runs.report_data import Price, TaskScore
 from camelid.runs.turning import Best, best_evaluation, first_turn
 from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
 from camelid.train.distributed import World, joined_world
@@ -66,7 +67,7 @@ def train(path: Path, overrides: Sequence[str], *, as_json: bool, attached: bool
         run.retention = measure_after(run.setup, before)
         summary = summarise(run, outcome, saved)
         if world.first:
-            write_run_report(run, summary, retention=for_report(run.retention))
+            write_run_report(run, summary, retention=for_report(run.retention), score=_score_for_report(run.task_score))
             if run.retention is not None:
                 tell(run.retention, run.say)
             tell_end(run, summary)
@@ -227,14 +228,29 @@ def summarise(run: Run, outcome: Outcome, saved: Saved | None) -> dict[str, Any]
 
 def _task_score(run: Run) -> ClassScore | TagScore | None:
     """The held-out rows of a task with classes, scored by the model as it is now."""
-    setup = run.setup
-    held = setup.data.evaluation(setup.recipe.max_eval_examples)
-    if setup.data.task is None or not held:
+    setup, data = run.setup, run.setup.data
+    held = data.evaluation(setup.recipe.max_eval_examples)
+    if not held or (data.task is None and data.asked is None):
         return None
-    found = predict(setup.trainable.lm, held, setup.layout, row_tokens=setup.recipe.row_tokens, autocast=setup.autocast)
-    result = score(setup.data.task, held, found)
+    lm, how = setup.trainable.lm, {"row_tokens": setup.recipe.row_tokens, "autocast": setup.autocast}
+    if data.asked is not None:
+        run.say(f"asking about {len(held):,} held-out rows ...")
+        asker, records = data.asked.asker, data.asked.held[: len(held)]
+        result = score_answered(asker, records, answer_records(lm, asker, records, setup.layout, **how))
+    else:
+        assert data.task is not None
+        result = score(data.task, held, predict(lm, held, setup.layout, **how))
     run.say(f"held out: {result}")
     return result
+
+
+def _score_for_report(score: ClassScore | TagScore | None) -> TaskScore | None:
+    """The same for report.html."""
+    if score is None:
+        return None
+    tagged = isinstance(score, TagScore)
+    value = score.f1 if isinstance(score, TagScore) else score.accuracy
+    return TaskScore("f1" if tagged else "accuracy", value, score.interval, score.texts, score.by_class)
 
 
 def tell_end(run: Run, summary: dict[str, Any]) -> None:
@@ -244,8 +260,10 @@ def tell_end(run: Run, summary: dict[str, Any]) -> None:
         run.say(f"tokens: {useful:,} useful, {computed:,} computed ({1 - computed / useful:.0%} shared)")
     run.say(f"saved: {summary['final']} ({summary['check']})")
     run.say(f"report: {run.directory.report_file}")
-    if run.setup.data.task is not None:
+    data = run.setup.data
+    if data.task is not None or data.asked is not None:
         run.say(f"score it on other rows: camelid eval {run.directory.path} FILE")
+    if data.task is not None:
         return
     run.say(f"talk to it: camelid chat {run.directory.path}")
     run.say(f"in a browser, beside its base: camelid serve {run.directory.path}")

@@ -100,7 +100,7 @@ def _render_parity(recipe: Recipe) -> list[Check]:
     from transformers import PreTrainedTokenizerFast
 
     if recipe.task != "chat":
-        return []  # texts are read as they are, without a template
+        return []  # its rows are labelled text, read without a template or put into a question of ours
     records, renderer, source = read_rows(recipe, say=quiet)
     conversations = [r for r in records if isinstance(r, Conversation)][: recipe.per_device_train_batch_size * STEPS]
     if not conversations:

@@ -131,18 +131,27 @@ def score_classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str
 
 def score_tags(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> TagScore:
     """By sentence, tags of any scheme; precision, recall and F1 over entities of all types (micro), as seqeval does."""
-    counts: list[tuple[int, int, int]] = []  # by sentence: right, predicted, true
-    kinds: dict[str, Counter[str]] = {}
-    words = same = 0
+    pairs, words, same = [], 0, 0
     for wanted, given in zip(truth, predicted, strict=True):
         given = [*given, *[OUTSIDE] * (len(wanted) - len(given))]
-        true, made = set(entities(wanted)), set(entities(given))
-        counts.append((len(true & made), len(made), len(true)))
-        for name, group in (("right", true & made), ("predicted", made), ("support", true)):
-            for kind, _, _ in group:
-                kinds.setdefault(kind, Counter())[name] += 1
+        pairs.append((set(entities(wanted)), set(entities(given))))
         words += len(wanted)
         same += sum(a == b for a, b in zip(wanted, given, strict=True))
+    return score_spans(pairs, words=words, same=same)
+
+
+def score_spans(pairs: Sequence[tuple[set[Any], set[Any]]], *, words: int, same: int) -> TagScore:
+    """By sentence the true entities and those that were found, as tuples that begin with their type.
+
+    words, same: words in all, and those with the right tag
+    """
+    counts: list[tuple[int, int, int]] = []  # by sentence: right, predicted, true
+    kinds: dict[str, Counter[str]] = {}
+    for true, made in pairs:
+        counts.append((len(true & made), len(made), len(true)))
+        for name, group in (("right", true & made), ("predicted", made), ("support", true)):
+            for kind, *_ in group:
+                kinds.setdefault(kind, Counter())[name] += 1
     by_sentence = np.array(counts, np.int64).reshape(-1, 3)
     right, made, true = by_sentence.sum(0).tolist()
     overall = _figures(right, made, true)

@@ -64,7 +64,7 @@ def add_head_to_file(model: nn.Module, file: Path, *, layered: bool) -> None:
 @contextmanager
 def adapter_without_head(directory: Path) -> Iterator[Path]:
     """The adapter alone, as one of a causal LM: the directory itself where it has no head, else a copy for a while."""
-    if TaskInfo.load(directory) is None:
+    if TaskInfo.of_head(directory) is None:
         yield directory
         return
     with tempfile.TemporaryDirectory(prefix="camelid-adapter-") as name:
@@ -105,20 +105,19 @@ def load_classifier(source: Source, **loading: Any) -> tuple[nn.Module, TaskInfo
     Raises UserError for a model that is no classifier.
     """
     directory = source.adapter_directory or source.directory
-    info = TaskInfo.load(directory)
+    info = TaskInfo.of_head(directory)
     if info is None:
         raise UserError("this model tells no classes apart", where=source.label, mend="train one with task=classify")
     if source.adapter_directory is None:
         return _load_tuned(source.directory, info), info
     model: nn.Module = load_model(replace(source, adapter_directory=None), **loading).model
-    tensors = load_file(directory / ADAPTER_FILE)
     config = PeftConfig.from_pretrained(str(directory))
     if is_virtual(config):
         attach(model, load_virtual_tokens(model, directory, config))
     else:
         with adapter_without_head(directory) as plain:
             model = load_adapter(model, plain, trainable=False).get_base_model()
-    load_class_head(model, info, tensors, str(directory))
+    load_class_head(model, info, load_file(directory / ADAPTER_FILE), str(directory))
     return model.requires_grad_(False).eval(), info
 
 

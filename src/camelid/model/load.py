@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from camelid.errors import UserError
 from camelid.model.bars import no_progress_bars
 from camelid.model.resolve import Kind, Source, read_json, resolve
-from camelid.model.task_info import TASK_FILE
+from camelid.model.task_info import TaskInfo
 
 if TYPE_CHECKING:
     import torch
@@ -100,18 +100,13 @@ def load_model(
     return Loaded(model.eval(), vocabulary, source)
 
 
-def task_of(source: Source) -> Path | None:
-    """The file that says which classes a model tells apart; None for one that writes text."""
-    directories = [d for d in (source.adapter_directory, source.directory) if d is not None]
-    return next((d / TASK_FILE for d in directories if (d / TASK_FILE).is_file()), None)
-
-
 def refuse_classifier(source: Source) -> None:
     """Raise `UserError` for a model that tells classes apart: it writes no text."""
-    if task_of(source) is not None:
-        raise UserError(
-            "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
-        )
+    for directory in (source.adapter_directory, source.directory):
+        if directory is not None and TaskInfo.of_head(directory) is not None:
+            raise UserError(
+                "this model tells classes apart and writes no text", where=source.label, mend="use camelid eval"
+            )
 
 
 def load_vocabulary(directory: Path) -> Vocabulary:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
-from camelid.runs.report_data import Cost, Retention, Sample, Sharing
+from camelid.runs.report_data import Cost, Retention, Sample, Sharing, TaskScore
 from camelid.runs.report_page import render_page
 from camelid.runs.report_parts import (
     cost_part,
@@ -26,6 +26,7 @@ from camelid.runs.report_parts import (
     loss_part,
     manifest_part,
     perplexity_part,
+    score_part,
     sharing_part,
     skill_parts,
     tile_parts,
@@ -42,6 +43,7 @@ def write_report(
     retention: Retention | None = None,
     cost: Cost | None = None,
     sharing: Sharing | None = None,
+    score: TaskScore | None = None,
 ) -> Path:
     """Write report.html into the run directory and return its path. `language` is the one shown first.
 
@@ -49,7 +51,8 @@ def write_report(
     NotSaved if the disk refuses.
     """
     facts = read_facts(run)
-    page = render_report(facts, language=language, samples=samples, retention=retention, cost=cost, sharing=sharing)
+    measured: dict[str, Any] = {"retention": retention, "cost": cost, "sharing": sharing, "score": score}
+    page = render_report(facts, language=language, samples=samples, **measured)
     # A text of the user's may hold a lone surrogate, which no encoding has: it is shown as a question mark.
     write_durably(run.report_file, page.encode("utf-8", errors="replace"))
     return run.report_file
@@ -63,6 +66,7 @@ def render_report(
     retention: Retention | None,
     cost: Cost | None,
     sharing: Sharing | None,
+    score: TaskScore | None,
 ) -> str:
     """The page as text."""
     return render_page(
@@ -71,7 +75,8 @@ def render_report(
         language=language,
         name=facts.name,
         subtitle=_subtitle(facts),
-        tiles=tile_parts(facts, retention, cost),
+        tiles=tile_parts(facts, retention, cost, score),
+        score=score_part(score),
         samples=samples,
         retention=retention,
         skills=skill_parts(retention),
@@ -84,7 +89,9 @@ def render_report(
         sharing=sharing_part(sharing),
         made=manifest_part(facts),
         recipe=_recipe_lines(facts.recipe),
-        chat=f"camelid chat {shlex.quote(str(facts.path))}",
+        call=WORDS["score_it" if _has_head(facts.recipe) else "chat"],
+        chat=f"camelid {'eval' if _has_head(facts.recipe) else 'chat'} {shlex.quote(str(facts.path))}"
+        f"{' FILE' if _has_head(facts.recipe) else ''}",
         made_by=WORDS["made_by"].filled(version=facts.version),
     )
 
@@ -94,6 +101,11 @@ def _subtitle(facts: RunFacts) -> Words:
     method = str(facts.recipe.get("method", ""))
     parts = [text, Words(method, method), Words(facts.date, facts.date), facts.hardware]
     return Words(" · ".join(part.en for part in parts if part.en), " · ".join(part.zh for part in parts if part.zh))
+
+
+def _has_head(recipe: dict[str, Any]) -> bool:
+    """Whether the run's model tells classes by a head and writes no text."""
+    return recipe.get("task", "chat") != "chat" and recipe.get("task_form", "head") == "head"
 
 
 def _recipe_lines(recipe: dict[str, Any]) -> list[Markup]:

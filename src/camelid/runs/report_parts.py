@@ -9,19 +9,26 @@ from typing import Any
 from markupsafe import Markup
 
 from camelid.runs.chart import Line, line_chart, smoothed
-from camelid.runs.report_data import Cost, Retention, Share, Sharing
+from camelid.runs.report_data import Cost, Retention, Share, Sharing, TaskScore
 from camelid.runs.report_run import RunFacts
 from camelid.runs.report_words import WORDS, Words, percent, size, spoken_count, spoken_duration
 
 # What the project holds for "taught without destroying"; only colours depend on them.
 KEPT_ENOUGH, WORSE_AT_MOST = 0.9, 0.1
 
+MOST_CLASSES = 50  # rows of the table of classes
+
 Part = dict[str, Any]
 
 
-def tile_parts(facts: RunFacts, retention: Retention | None, cost: Cost | None) -> list[Part]:
-    """The figures at the top: skill, questions kept, perplexity, time; where all is missing, the last loss."""
+def tile_parts(
+    facts: RunFacts, retention: Retention | None, cost: Cost | None, score: TaskScore | None = None
+) -> list[Part]:
+    """The figures at the top: score, skill, questions kept, perplexity, time; where all is missing, the last loss."""
     tiles: list[Part] = []
+    if score:
+        detail = WORDS["tile_texts"].filled(texts=f"{score.texts:,}")
+        tiles.append(_tile(percent(score.value), f"tile_{score.measure}", detail, "learnt"))
     if retention and retention.skills:
         before, after = _pooled([s.before for s in retention.skills]), _pooled([s.after for s in retention.skills])
         was = WORDS["tile_was"].filled(before=percent(before.value))
@@ -58,6 +65,27 @@ def skill_parts(retention: Retention | None) -> list[Part]:
         }
         for skill in retention.skills
     ]
+
+
+def score_part(score: TaskScore | None) -> Part | None:
+    """A task's score with its interval, and the figures of each class."""
+    if score is None:
+        return None
+    low, high = score.interval
+    return {
+        "name": WORDS[f"tile_{score.measure}"],
+        "value": percent(score.value),
+        "picture": _bar(score.value, "tree"),
+        "interval": WORDS["interval"].filled(low=percent(low), high=percent(high)),
+        "classes": [
+            {
+                "name": name,
+                "figures": [percent(figures[key]) for key in ("precision", "recall", "f1")],
+                "support": f"{figures['support']:,.0f}",
+            }
+            for name, figures in list(score.by_class.items())[:MOST_CLASSES]
+        ],
+    }
 
 
 def kept_part(retention: Retention | None) -> Part | None:

@@ -15,9 +15,11 @@ from camelid.data.groups import group_rows, hold_out, told
 from camelid.data.ledger import Ledger
 from camelid.data.pack import Example
 from camelid.data.records import Origin, Record, Rejection
-from camelid.data.render import Renderer
+from camelid.data.render import Renderer, TrainOn
 from camelid.data.schedule import StepSchedule, nested_share
 from camelid.data.sources import read_records
+from camelid.data.tasks.asking import Asker, language_of
+from camelid.data.tasks.names import named, unused
 from camelid.data.tasks.read import read_task_records
 from camelid.data.tasks.records import TaskRecord
 from camelid.data.tasks.render import TaskRenderer, labels_of
@@ -32,12 +34,22 @@ Say = Callable[[str], None]
 Rehearse = Callable[[int], Path]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A task that is learnt by answering: what it is, how it is asked, and the rows held out as far as they fit."""
+
+    info: TaskInfo
+    asker: Asker
+    held: list[TaskRecord]
+
+
 @dataclass
 class TrainingData:
     """Rows to train on and rows held out, with the ledger that accounts for each.
 
     units: what a step counts: rows of data under `sft`, examples under `pretrain` and of tasks with classes
     task: the classes that are learnt; None where tokens are. origins: of `units`, where those are a list of rows
+    asked: the task whose classes are learnt as answers; None for any other
     """
 
     units: Examples | list[Example]
@@ -47,6 +59,7 @@ class TrainingData:
     schedule: StepSchedule
     task: TaskInfo | None = None
     origins: list[Origin] = field(default_factory=list)
+    asked: Asked | None = None
 
     def of_step(self, step: int) -> list[Example]:
         """This rank's examples of an optimiser step."""
@@ -139,25 +152,54 @@ def _prepare_classes(
         return read_task_records(sources, recipe.task, recipe.columns, seed=recipe.rows_seed, ledger=into, announce=say)
 
     records = read(_sources(recipe.data), ledger)
+    if missing := unused(records, recipe.label_names):
+        say(f"WARNING: label_names: no row has {', '.join(missing[:8])}")
+    records = named(records, recipe.label_names)
     held: list[TaskRecord] = []
     if recipe.eval_data is not None:
-        held = read(_sources(recipe.eval_data), Ledger())
+        held = named(read(_sources(recipe.eval_data), Ledger()), recipe.label_names)
     kept_rows, held_rows = _split(recipe, records, say)
     held += [records[i] for i in held_rows]
     records = [records[i] for i in kept_rows]
-    info = TaskInfo(recipe.task, labels_of(records))  # of all rows, so that every share is scored on the same classes
+    language = "" if recipe.has_head else language_of(records)
+    # of all rows, so that every share is scored on the same classes
+    info = TaskInfo(recipe.task, labels_of(records), recipe.task_form, language, recipe.label_names)
     records = [records[i] for i in _share(recipe, len(records), say)]
+    chat = make_renderer(recipe, vocabulary, say=say, now=now)
     renderer = TaskRenderer(vocabulary, info.labels, recipe.max_length)
+    if not recipe.has_head:
+        renderer = make_asker(info, chat, recipe.max_length, recipe.train_on)
     examples, kept = renderer.render(records, ledger.reject)
     ledger.check(recipe.max_rejected)
     if not examples:
         raise UserError("no row is left to train on", where=str(recipe.data), mend="see rejected.jsonl for the reasons")
-    held_out, _ = renderer.render(held, lambda rejection: say(f"held out, skipped: {rejection}"))
+    held_out, shown_held = renderer.render(held, lambda rejection: say(f"held out, skipped: {rejection}"))
     shown = ", ".join(info.labels[:8]) + (f" and {len(info.labels) - 8} more" if len(info.labels) > 8 else "")
     say(f"classes: {len(info.labels)} ({shown})")
-    chat = make_renderer(recipe, vocabulary, say=say, now=now)
-    schedule, origins = make_schedule(recipe, len(examples), world), [record.origin for record in kept]
-    return TrainingData(examples, held_out or None, chat, ledger, schedule, info, origins)
+    data = TrainingData(examples, held_out or None, chat, ledger, make_schedule(recipe, len(examples), world))
+    data.origins = [record.origin for record in kept]
+    if isinstance(renderer, Asker):
+        say(
+            f"asked: {renderer.question(kept[0]).messages[0].content[:200]!r} -> {renderer.right_answer(kept[0])!r:.80}"
+        )
+        data.asked = Asked(info, renderer, shown_held)
+    else:
+        data.task = info
+    return data
+
+
+def make_asker(info: TaskInfo, chat: Renderer, max_length: int, train_on: TrainOn = "all") -> Asker:
+    """Asks a task's questions in the template of a chat."""
+    return Asker(
+        chat.vocabulary,
+        chat.template,
+        task=info.task,
+        form=info.form,
+        labels=info.labels,
+        language=info.language,
+        max_length=max_length,
+        train_on=train_on,
+    )
 
 
 def _split(recipe: Recipe, records: Sequence[Record] | Sequence[TaskRecord], say: Say) -> tuple[np.ndarray, np.ndarray]:

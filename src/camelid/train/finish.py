@@ -61,6 +61,8 @@ def save_final(setup: Setup, run: RunDirectory) -> Saved:
 def _write(setup: Setup, directory: Path) -> None:
     peft, virtual, lm = setup.trainable.peft, setup.trainable.virtual, setup.trainable.lm
     info = setup.data.task
+    if setup.data.asked is not None:
+        setup.data.asked.info.save(directory)
     if info is not None:
         info.save(directory)
         if setup.trainable.config is not None:

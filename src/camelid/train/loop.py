@@ -143,10 +143,7 @@ def train(
     saved = start if checkpoint is not None else -1
     evaluation = evaluation_rows(setup)
     every = _steps_between(recipe.eval_steps, total)
-    outcome = Outcome(start, "done", counters)
-    if start:
-        known = read_curves(run.metrics_file, on_damage=lambda line, reason: None)  # the report says it
-        outcome.curves |= {key: [p for p in known.get(key, []) if p[0] <= start] for key in outcome.curves}
+    outcome = Outcome(start, "done", counters, curves=_curves_until(run, start))
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         if evaluation is not None and start == 0:
@@ -200,8 +197,7 @@ def train(
             )
             if step % recipe.logging_steps == 0 or step == total:
                 outcome.curves["loss"].append((step, loss_mean))
-                if world.first:
-                    metrics.write(step, **values)
+                _write(setup, metrics, step, values)
             better = False
             due = step == total or (every and step % every == 0)
             if evaluation is not None and due:
@@ -222,6 +218,17 @@ def train(
             metrics.sync()
             _save(setup, run, outcome.step, counters)
     return outcome
+
+
+def _curves_until(run: RunDirectory, step: int) -> dict[str, list[tuple[float, float]]]:
+    """The curves of a run that goes on after `step`; damaged lines are left out, and the report says so."""
+    known = read_curves(run.metrics_file, on_damage=lambda line, reason: None) if step else {}
+    return {key: [point for point in known.get(key, []) if point[0] <= step] for key in ("loss", "eval_loss")}
+
+
+def _write(setup: Setup, metrics: MetricsLog, step: int, values: dict[str, Any]) -> None:
+    if setup.world.first:
+        metrics.write(step, **values)
 
 
 def row_loss(setup: Setup, row: Row) -> torch.Tensor:
@@ -350,8 +357,7 @@ def _evaluate_aside(
     """Evaluate after `step`, with the bar put aside meanwhile, and tell everyone; True if it is the best so far."""
     with progress.aside():
         loss = evaluate(setup, rows)
-    if setup.world.first:
-        metrics.write(step, eval_loss=loss, progress=step / setup.data.schedule.total_steps)
+    _write(setup, metrics, step, {"eval_loss": loss, "progress": step / setup.data.schedule.total_steps})
     outcome.eval_losses.append((step, loss))
     outcome.curves["eval_loss"].append((step, loss))
     # what the base can do is a comparison, not a candidate: no checkpoint of it exists

@@ -172,7 +172,7 @@ def _add_head(recipe: Recipe, lm: nn.Module, info: TaskInfo, adapter: Path | Non
             where=f"task={recipe.task}",
             mend="use an adapter: method lora, prompt, ptuning or ptuning2",
         )
-    known = TaskInfo.load(adapter) if adapter is not None else None
+    known = TaskInfo.of_head(adapter) if adapter is not None else None
     if adapter is None or known is None:
         add_class_head(lm, info, seed=recipe.seed)
         return
@@ -194,7 +194,7 @@ def make_trainable(recipe: Recipe, model: nn.Module, vocabulary: Vocabulary, ada
         return add_lora(model, recipe.lora, seed=seed)
     if recipe.method == "freeze":
         # the head of a task with classes is always trained; the one for tokens is not used there
-        own = {"head": False} if recipe.task != "chat" else {}
+        own = {"head": False} if recipe.has_head else {}
         return freeze_all_but(model, recipe.freeze.model_copy(update=own))
     if recipe.method == "full":
         return train_in_full(model)
