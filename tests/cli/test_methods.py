@@ -120,13 +120,12 @@ def test_a_task_is_learnt_by_answering(tmp_path: Path, task: str, form: str, met
     else:
         assert scored["accuracy"] == pytest.approx(sum(r["label"] == r["predicted"] for r in lines) / 24)
         assert {r["label"] for r in lines} == {"even", "odd"}
-    code, out, err = camelid("inspect", recipe)
-    assert code == 0, err
-    assert "Which class" in out or "List the entities" in out
-    code, out, err = camelid("verify", recipe, "--rows", "8", "--json")
-    assert code == 0, err
-    code, out, err = camelid("chat", tmp_path / "run", "--prompt", "Sort 3", "--max-new-tokens", "3", "--json")
-    assert code == 0, err
+    if method == "ptuning2":
+        code, out, err = camelid("inspect", recipe)
+        assert (code, "Which class does the text belong to" in out) == (0, True), err
+        assert camelid("verify", recipe, "--rows", "8", "--json")[0] == 0
+        code, out, err = camelid("chat", tmp_path / "run", "--prompt", "Sort 3", "--max-new-tokens", "3", "--json")
+        assert code == 0, err
 
 
 @pytest.mark.parametrize(
