@@ -316,6 +316,10 @@ class Recipe(_Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: measured at start (a 0.2 s matrix product in each)"
     )
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        default="none",
+        description="keep the frozen base in 8 or 4 bits and train an adapter on it (QLoRA); on CUDA by bitsandbytes",
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="recompute activations in the backward pass: less memory, a third more time"
     )
@@ -369,6 +373,16 @@ class Recipe(_Section):
             raise ValueError(f"lora.modules_to_save is for task chat: of task {self.task} the head is saved")
         if self.method in _VIRTUAL and self.prefix.zero_gate:
             raise ValueError("prefix.zero_gate is for task chat: PEFT saves no head beside gated prompts")
+
+    def _usable_on_quantised(self) -> None:
+        """Weights in 8 or 4 bits are frozen."""
+        where = f"quantization={self.quantization}"
+        if not self.has_adapter:
+            raise ValueError(f"{where} keeps the base frozen, and method {self.method} trains it: use an adapter")
+        if self.method == "lora" and self.lora.modules_to_save:
+            raise ValueError(f"{where} keeps the base frozen, and lora.modules_to_save trains some of it")
+        if self.method == "lora" and self.lora.init_lora_weights in ("pissa", "olora"):
+            raise ValueError(f"{where} keeps the base as it is, and lora.init_lora_weights changes it: use true")
 
     @property
     def _distils(self) -> bool:
@@ -451,6 +465,8 @@ class Recipe(_Section):
             raise ValueError(
                 "from_scratch starts from random weights: an adapter on them learns nothing; set method=full"
             )
+        if self.quantization != "none":
+            self._usable_on_quantised()
         if self.max_tokens_per_row and self.max_tokens_per_row < self.max_length:
             raise ValueError(f"max_tokens_per_row={self.max_tokens_per_row} is below max_length={self.max_length}")
         wants_eval = self.eval_steps or self.early_stopping_patience or self.load_best_model_at_end

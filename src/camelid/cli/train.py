@@ -148,6 +148,8 @@ def _manifest(setup: Setup) -> dict[str, Any]:
     template = data.renderer.template
     weights = sorted(setup.source.directory.glob("*.safetensors"))
     base = {"label": setup.source.label, "license": setup.source.license, "files": describe_files(weights)}
+    if setup.recipe.quantization != "none":
+        base["quantization"] = setup.recipe.quantization
     return make_manifest(
         data=describe_files([Path(f.file) for f in data.ledger.files if Path(f.file).is_file()]),
         eval_data=[],

@@ -6,6 +6,7 @@ nowhere else, and no full (tokens, vocabulary) tensor ever exists.
 The log-probability of an edge depends on one hidden row only. So its derivative with respect to that row, a vector
 of the model's width, can be computed while the chunk's logits are at hand and kept instead of them; backward then
 scales it by whatever the objective asks. That serves every objective, and the head's product is never recomputed.
+A quantised head goes through the vocabulary instead of the rows (model/streamed_head.py).
 (Computing gradients in the forward pass of a fused linear cross-entropy is Liger-Kernel's idea, for one fixed loss.)
 
 Shape legend: M rows (parents), E edges, D width, V vocabulary, C rows of a chunk.
@@ -18,6 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from camelid.model.quantised import QuantisedWeight
+from camelid.model.streamed_head import gather_edges, gather_kl
 
 ROWS_PER_CHUNK = 128  # few enough that a chunk's logits stay near the cache, enough for a full-speed product
 
@@ -79,6 +83,12 @@ class _EdgeLogprobs(torch.autograd.Function):
         ctx: Any, hidden_MD: Tensor, weight: Tensor, head: Head, row_E: Tensor, label_E: Tensor, want_mean: bool
     ) -> tuple[Tensor, Tensor]:
         M, D = hidden_MD.shape
+        if isinstance(weight, QuantisedWeight):
+            keep = hidden_MD.requires_grad
+            found = gather_edges(hidden_MD, head, row_E, label_E, want_mean=want_mean, keep=keep)
+            ctx.save_for_backward(found.expected, row_E, label_E, found.slope, found.mean_slope)
+            ctx.head, ctx.keep, ctx.want_mean = head, True, want_mean
+            return found.logp, found.mean[row_E]
         logp = torch.empty(len(row_E), dtype=torch.float32, device=hidden_MD.device)
         mean = torch.zeros(M, dtype=torch.float32, device=hidden_MD.device)
         keep = hidden_MD.requires_grad and not head.trained
@@ -187,6 +197,10 @@ class _KlToBase(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_MD: Tensor, base_MD: Tensor, head: Head) -> Tensor:  # type: ignore[override]
+        if isinstance(head.weight, QuantisedWeight):
+            kl, derivative = gather_kl(hidden_MD, base_MD, head)
+            ctx.save_for_backward(derivative)
+            return kl
         kl = torch.empty(len(hidden_MD), dtype=torch.float32, device=hidden_MD.device)
         derivative = torch.empty_like(hidden_MD)
         for start in range(0, len(hidden_MD), ROWS_PER_CHUNK):

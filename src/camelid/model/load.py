@@ -70,14 +70,17 @@ def load_model(
     from_scratch: bool = False,
     seed: int = 0,
     trainable: bool = False,
+    quantization: str = "none",
+    device: str = "cpu",
     announce: Callable[[str], None] | None = None,
 ) -> Loaded:
-    """Resolve `name`, check it, and load it on the CPU.
+    """Resolve `name`, check it, and load it on the CPU (on CUDA where bitsandbytes is to quantise it there).
 
     dtype: "auto" measures (model/precision.py), else "float32", "bfloat16" or a torch type.
     adapter: a PEFT adapter directory or a run directory, in place of one that `name` itself may bring.
     from_scratch: only config and vocabulary are taken; the weights are drawn from `seed`.
     trainable: whether the adapter's weights require gradients.
+    quantization: "8bit" or "4bit" keeps the weights so (model/quantised_load.py), for the type of `device`.
     Raises `UserError` for every fault of the files.
     """
     say = announce or (lambda line: None)
@@ -92,7 +95,7 @@ def load_model(
             raise UserError("this is no adapter (it has no adapter_config.json)", where=str(adapter))
         source = replace(source, adapter_directory=found)
     vocabulary = source_vocabulary(source)
-    model = _build(source.directory, config, _dtype(dtype, say), seed if from_scratch else None)
+    model = _build(source.directory, config, _dtype(dtype, say), seed if from_scratch else None, quantization, device)
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(int(embeddings.weight.shape[0]), vocabulary, source, say)
     if source.adapter_directory is not None:
@@ -245,7 +248,9 @@ def _configured_ends(directory: Path) -> list[int]:
     return list(dict.fromkeys(ends))
 
 
-def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: int | None) -> PreTrainedModel:
+def _build(
+    directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: int | None, quantization: str, device: str
+) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -258,7 +263,16 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
         )
     try:
         with no_progress_bars():
+            if seed is None and quantization != "none" and not device.startswith("cuda"):
+                from camelid.model.quantised_load import load_quantised
+
+                return load_quantised(directory, quantization, dtype)
             if seed is None:
+                own: dict[str, Any] = {}
+                if quantization != "none":
+                    from camelid.model.quantised_load import bitsandbytes_config
+
+                    own = {"quantization_config": bitsandbytes_config(quantization, dtype), "device_map": {"": device}}
                 loaded: Any = AutoModelForCausalLM.from_pretrained(
                     directory,
                     dtype=dtype,
@@ -266,6 +280,7 @@ def _build(directory: Path, config: dict[str, Any], dtype: torch.dtype, seed: in
                     trust_remote_code=False,
                     local_files_only=True,
                     output_loading_info=True,
+                    **own,
                 )
                 model, report = loaded
                 missing = sorted(report["missing_keys"])

@@ -6,15 +6,16 @@ so unmerging puts back the very weights that were there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from camelid.errors import UserError
+from camelid.model.quantised import QuantisedWeight
 
 
 @contextmanager
@@ -24,6 +25,11 @@ def merged(peft: PeftModel) -> Iterator[None]:
     Costs a copy of the adapted weights. Raises `UserError` for an adapter whose update is not finite.
     """
     layers = [module for module in peft.modules() if isinstance(module, BaseTunerLayer)]
+    with _in_float(layers):
+        yield from _merged(peft, layers)
+
+
+def _merged(peft: PeftModel, layers: Sequence[BaseTunerLayer]) -> Iterator[None]:
     kept = {name: value.detach().clone() for layer in layers for name, value in _base_weights(layer)}
     try:
         try:
@@ -40,6 +46,19 @@ def merged(peft: PeftModel) -> Iterator[None]:
                     layer.unmerge()
                 for name, value in _base_weights(layer):
                     value.copy_(kept[name])
+
+
+@contextmanager
+def _in_float(layers: Sequence[BaseTunerLayer]) -> Iterator[None]:
+    """Quantised weights take no update: their float values stand in for them."""
+    stored = {layer: weight for layer in layers if isinstance(weight := layer.get_base_layer().weight, QuantisedWeight)}
+    for layer, weight in stored.items():
+        layer.get_base_layer().weight = nn.Parameter(weight.dense(), requires_grad=False)
+    try:
+        yield
+    finally:
+        for layer, weight in stored.items():
+            layer.get_base_layer().weight = weight
 
 
 def _base_weights(layer: BaseTunerLayer) -> Iterator[tuple[str, Tensor]]:

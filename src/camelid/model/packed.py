@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from camelid.model.projection import Projection, projection_of
+from camelid.model.quantised import QuantisedWeight
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Routing:
 
 def packs(weight: Tensor) -> bool:
     """Whether there is a packed product for this weight: on a CPU with oneDNN, in float32 or a fast bfloat16."""
+    if isinstance(weight, QuantisedWeight):
+        return False  # a float copy of it is what was to be saved: it is dequantised in each product
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if weight.dtype == torch.bfloat16:

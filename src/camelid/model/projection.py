@@ -2,7 +2,8 @@
 
 Layers that read the same input (q, k, v; gate, up) share what depends on it: their low-rank factors A are one matrix,
 so x A^T and the gradient of A are one product each, and the gradients of x are added up inside the products.
-Nothing is kept for backward but x and x A^T. Oracle: PEFT's own layers (tests/model/test_adapters.py, test_fused.py).
+Nothing is kept for backward but x and x A^T; a quantised W is dequantised in both directions. Oracle:
+PEFT's own layers (tests/model/test_adapters.py, test_fused.py).
 
 Shape legend: N rows, I inputs, O outputs of a layer, r its rank, R the sum of the ranks.
 """
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from camelid.model.quantised import times, times_transposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def project(x_NI: Tensor, parts: Sequence[Projection], adapters: LowRank) -> tup
     low = None if adapters.a is None else x_NI @ adapters.a.T
     outputs, start = [], 0
     for part, b in zip(parts, adapters.b, strict=True):
-        y = nn.functional.linear(x_NI, part.weight, part.bias)
+        y = times_transposed(x_NI, part.weight, part.bias)
         if b is not None and low is not None:
             y.addmm_(low[:, start : start + part.rank], b.T)
         start += part.rank
@@ -92,7 +95,7 @@ def project_backward(
     grad_x: Tensor | None = None
     if want_x:
         for part, grad in zip(parts, grads, strict=True):
-            grad_x = grad @ part.weight if grad_x is None else grad_x.addmm_(grad, part.weight)
+            grad_x = times(grad, part.weight, grad_x)
     if low is None or adapters.a is None:
         return grad_x, [None] * (2 * len(parts))
     lows = [grad @ b for grad, b in zip(grads, adapters.b, strict=True) if b is not None]

@@ -6,6 +6,7 @@ transformers, vLLM and TGI. What was written is compared with what is in memory,
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
 
 _PROBE = "The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸跳过懒狗。"
+BASE_FILE = "trained_on.json"  # in which precision the base was when an adapter was trained on it quantised
 _RELOAD_LIMIT = 4 * 2**30  # bytes; a larger model is compared tensor by tensor only, not loaded twice
 
 
@@ -86,6 +88,15 @@ def _write(setup: Setup, directory: Path) -> None:
         lm.set_attn_implementation(attention)  # type: ignore[operator]
     if info is not None and setup.trainable.has_adapter:
         add_head_to_file(lm, directory / ADAPTER_FILE, layered=peft is not None)
+    if setup.recipe.quantization != "none":
+        # beside the adapter's configuration: PEFT warns of each key in it that it does not know
+        trained_on = {
+            "base": setup.source.label,
+            "quantization": setup.recipe.quantization,
+            "dtype": str(setup.dtype).removeprefix("torch."),
+        }
+        text = json.dumps(trained_on, ensure_ascii=False, indent=1)
+        (directory / BASE_FILE).write_text(text + "\n", encoding="utf-8")
     write_tokenizer(tokenizer_directory(setup.source), directory, setup.data.renderer.template.source)
 
 

@@ -23,6 +23,7 @@ from camelid.model.fused import fuse
 from camelid.model.layout import check_head, choose_layout
 from camelid.model.load import Loaded, Source, load_model, resolve, source_vocabulary
 from camelid.model.precision import measure_compute_dtype
+from camelid.model.quantised_load import quantisation_line
 from camelid.model.resolve import ADAPTER_FILE
 from camelid.model.task_info import TaskInfo
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, continue_virtual_tokens, continues
@@ -95,8 +96,12 @@ def _prepare_model(
         dtype=dtype if recipe.has_adapter else torch.float32,
         from_scratch=recipe.from_scratch,
         seed=recipe.seed,
+        quantization=recipe.quantization,
+        device=str(world.device),
         announce=say,
     )
+    if recipe.quantization != "none":
+        say(quantisation_line(loaded.model))
     model: nn.Module = nn.Module.to(loaded.model, world.device)
     adapter = None if recipe.from_scratch else source.adapter_directory
     if adapter is not None and not continues(recipe.method, adapter):
