@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from camelid.config import (
+from camelid.config import Recipe
+from camelid.recipe_sections import (
     FreezeSettings,
     LoraSettings,
     PrefixSettings,
     PromptSettings,
-    Recipe,
     ReplaySettings,
     SourceSpec,
 )

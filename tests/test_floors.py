@@ -13,6 +13,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "camelid"
 FLOORS = {
     "errors": 0,
     "config": 0,
+    "recipe_sections": 0,
     "runs": 0,
     "data": 1,
     "model": 2,
@@ -26,7 +27,7 @@ FLOORS = {
 TOP_FLOOR_OF_RULE = 4  # rooms of this floor never import each other
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 100
 DRAWERS = {"utils", "helpers", "common", "misc"}
-WITHOUT_TORCH = {"errors", "config", "runs", "data"}
+WITHOUT_TORCH = {"errors", "config", "recipe_sections", "runs", "data"}
 FILES = sorted(SOURCE.rglob("*.py"))
 IDS = [str(path.relative_to(SOURCE)) for path in FILES]
 

@@ -6,13 +6,13 @@ import torch
 from tiny import tiny_base, tiny_model
 from torch import nn
 
-from camelid.config import PrefixSettings, PromptSettings
 from camelid.data.vocabulary import Vocabulary
 from camelid.model.adapters import Trainable
 from camelid.model.fused import fuse
 from camelid.model.layout import choose_layout
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens
 from camelid.model.virtual_tokens import GatedTokens
+from camelid.recipe_sections import PrefixSettings, PromptSettings
 
 KINDS = ("prompt", "ptuning", "prefix", "ptuning2", "gated")
 COUNT = 5  # virtual tokens: less than the tiny models' window of 6, so that it leaves some behind in mid-text

@@ -11,12 +11,12 @@ import torch
 from program import camelid, recipe_file
 from tiny import chat_rows, tiny_base, tiny_model, with_random_adapter
 
-from camelid.config import LoraSettings
 from camelid.errors import UserError
 from camelid.evaluate.general import General
 from camelid.model.adapter_parts import adapter_parts
 from camelid.model.adapters import add_lora, scale_adapter
 from camelid.model.layout import ordinary_attention
+from camelid.recipe_sections import LoraSettings
 
 
 @pytest.fixture(autouse=True)

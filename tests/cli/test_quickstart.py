@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from camelid.cli.quickstart import TEXT_BASE_LEARNING_RATE, quickstart_recipe, write_data
-from camelid.config import SourceSpec
+from camelid.recipe_sections import SourceSpec
 
 
 def _distilled(folder: Path, *, answers: bool) -> tuple[list[float], float]:

@@ -9,13 +9,13 @@ import torch
 from serving import KEY, serving
 from tiny import tiny_base, tiny_model
 
-from camelid.config import LoraSettings
 from camelid.data.records import Conversation, Message, Origin
 from camelid.errors import UserError
 from camelid.generate.base import Request, Sampling
 from camelid.generate.echo import EchoGenerator
 from camelid.generate.opening import Opened, Wanted, open_generator
 from camelid.model.adapters import add_lora
+from camelid.recipe_sections import LoraSettings
 
 TALK = Conversation((Message("user", "Sort 3, 1, 2"),), Origin("test", 1))
 SAMPLING = Sampling(max_new_tokens=8)

@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 from tiny import tiny_model, with_random_adapter
 
-from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
 from camelid.model import projection
 from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora, continue_lora, freeze_all_but, train_in_full
+from camelid.recipe_sections import FreezeSettings, LoraSettings
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tiny import ARCHITECTURES, tiny_model, with_random_adapter
 from token_trees import Paths, loss_and_gradient, weighted_paths
 
-from camelid.config import LoraSettings
 from camelid.data.tree import TokenTree, below_a_run, build_tree
 from camelid.model import attend
 from camelid.model.adapters import add_lora, train_in_full
@@ -21,6 +20,7 @@ from camelid.model.attend import TREE_ATTENTION, TreeLayout, tree_attention
 from camelid.model.fused import fuse
 from camelid.model.layout import choose_layout, edge_output
 from camelid.model.virtual import Virtual, VirtualLayer, before
+from camelid.recipe_sections import LoraSettings
 from camelid.train.objectives import weighted_nll
 
 CPU = torch.device("cpu")

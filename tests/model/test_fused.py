@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import tiny_model, with_random_adapter
 
-from camelid.config import LoraSettings
 from camelid.data.tree import TokenTree, build_tree
 from camelid.model import fused
 from camelid.model.adapters import FusedLoraLinear, Trainable, add_lora
 from camelid.model.attend import TREE_ATTENTION
 from camelid.model.fused import FusedDecoderLayer, FusedGatedMlp, FusedRmsNorm, fuse
 from camelid.model.layout import edge_output
+from camelid.recipe_sections import LoraSettings
 from camelid.train.objectives import weighted_nll
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 200, 301]])

@@ -8,7 +8,6 @@ import torch
 from tiny import ARCHITECTURES, tiny_model, two_threads, with_random_adapter
 from torch import Tensor, nn
 
-from camelid.config import LoraSettings
 from camelid.data.tree import TokenTree, build_tree
 from camelid.generate.step import SLOT_ATTENTION, TreeStep
 from camelid.model.adapters import add_lora
@@ -17,6 +16,7 @@ from camelid.model.layout import attention_of, choose_layout, hidden_states
 from camelid.model.packed import PackedLinear, Product, Routing, packs, plain_projection
 from camelid.model.packed_layers import PackedDecoderLayer, pack_for_good, packed
 from camelid.model.projection import Projection
+from camelid.recipe_sections import LoraSettings
 
 CPU = torch.device("cpu")
 KNOWN = ("llama", "mistral", "qwen2", "qwen3")

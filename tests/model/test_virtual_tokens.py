@@ -22,7 +22,6 @@ from tiny import ARCHITECTURES, tiny_base, tiny_model
 from token_trees import Paths, loss_and_gradient, weighted_paths
 from virtual_subjects import COUNT, KINDS, virtual_model
 
-from camelid.config import PrefixSettings, PromptSettings
 from camelid.data.tree import build_tree
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
@@ -31,6 +30,7 @@ from camelid.model.head import head_of
 from camelid.model.layout import choose_layout, hidden_states, ordinary_attention
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, recorded
 from camelid.model.virtual_tokens import attach, load_virtual_tokens
+from camelid.recipe_sections import PrefixSettings, PromptSettings
 
 FAMILIES = sorted({*ARCHITECTURES, "mistral", "qwen2"})
 IDS = [3, 5, 7, 9, 11, 13, 17, 19, 23, 29, 31]

@@ -22,11 +22,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from camelid.config import FreezeSettings, LoraSettings
 from camelid.errors import UserError
 from camelid.model.load import load_adapter
 from camelid.model.projection import Projecting, Projection, linear
 from camelid.model.virtual_tokens import VirtualTokens, without_virtual_tokens
+from camelid.recipe_sections import FreezeSettings, LoraSettings
 
 
 @final

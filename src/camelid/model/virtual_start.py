@@ -28,7 +28,6 @@ from peft.tuners.prefix_tuning import PrefixEncoder
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from camelid.config import PrefixSettings, PromptSettings
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.adapters import Trainable
@@ -47,6 +46,7 @@ from camelid.model.virtual_tokens import (
     token_shape,
     without_virtual_tokens,
 )
+from camelid.recipe_sections import PrefixSettings, PromptSettings
 
 _RECORDING = "camelid_recording"
 _TASK: Any = "CAUSAL_LM"

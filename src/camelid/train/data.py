@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from camelid.config import OWN, Recipe, SourceSpec
+from camelid.config import Recipe
 from camelid.data.examples import Examples, flat_order
 from camelid.data.groups import group_rows, hold_out, told
 from camelid.data.ledger import Ledger
@@ -28,6 +28,7 @@ from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.model.load import Source, resolve, source_vocabulary
 from camelid.model.task_info import TaskInfo
+from camelid.recipe_sections import OWN, SourceSpec
 from camelid.train.distributed import World
 
 Say = Callable[[str], None]
