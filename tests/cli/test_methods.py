@@ -157,8 +157,8 @@ def test_labels_keep_their_names_with_a_head_too(tmp_path: Path) -> None:
 
 
 def test_eval_says_what_is_wrong(tmp_path: Path) -> None:
-    code, _, err = camelid("eval", tiny_base(), tmp_path / "rows.jsonl")
-    assert (code, "tells no classes apart" in err) == (2, True)
+    code, _, err = camelid("eval", tiny_base(), tmp_path / "rows.jsonl", "--column", "text=a")
+    assert (code, "are for models of a task" in err) == (2, True)
     recipe = _recipe(tmp_path, task="classify", retention=False)
     assert camelid("train", recipe)[0] == 0
     (tmp_path / "other.jsonl").write_text('{"text": "a", "label": "never seen"}\n{"text": "b", "label": 1}\n')

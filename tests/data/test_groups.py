@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camelid.data.groups import MOST_PARTS, conversation_of, group_rows, hold_out, told
+from camelid.data.conversation_names import conversation_of
+from camelid.data.groups import MOST_PARTS, group_rows, hold_out, told
 from camelid.data.ledger import Ledger
 from camelid.data.records import Conversation, Message, MessageTree, Origin, Preference, Text, TreeMessage
 from camelid.data.sources import read_records

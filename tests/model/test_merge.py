@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gguf_writing import random_model
 from peft import LoraConfig, get_peft_model
+from torch import nn
 
 from camelid.errors import UserError
 from camelid.model.export_check import model_logits
 from camelid.model.merge import merge, merged
+from camelid.model.quantised import quantised, weights_of
 
 IDS = list(range(3, 60))
 
@@ -75,3 +78,24 @@ def test_an_adapter_that_is_not_finite_is_refused_and_nothing_changed() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in peft.state_dict().items())
     with pytest.raises(UserError, match="cannot be merged"):
         merge(peft)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_quantised_base_is_merged_in_float_and_comes_back_as_it_was(bits: Any) -> None:
+    peft = adapted()
+    for module in peft.modules():
+        if type(module) is nn.Linear and not module.weight.requires_grad:
+            small = quantised(module.weight, bits, torch.float32)
+            assert small is not None
+            module.weight = nn.Parameter(small, requires_grad=False)
+    stored = {name: [part.clone() for part in weight.parts] for name, weight in weights_of(peft).items()}
+    assert len(stored) >= 14
+    logits = model_logits(peft.get_base_model())
+    before = logits(IDS)
+    with merged(peft):
+        inside = logits(IDS)
+    np.testing.assert_allclose(inside, before, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(logits(IDS), before)
+    after = weights_of(peft)
+    assert set(after) == set(stored)
+    assert all(torch.equal(a, b) for name in stored for a, b in zip(after[name].parts, stored[name], strict=True))

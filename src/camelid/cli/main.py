@@ -108,6 +108,21 @@ def train(
 
 
 @app.command()
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    gpu: Annotated[str | None, typer.Option(help="for a GPU of this name: RTX 4090, A100, ...")] = None,
+    memory: Annotated[str | None, typer.Option(help="for this much memory: 8GB")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a recipe needs (memory, time, disk, download, money) before that; and what edit makes it fit."""
+    from camelid.cli.plan import plan as run
+
+    _end(lambda: run(recipe, overrides or [], gpu=gpu, memory=memory, as_json=as_json), debug)
+
+
+@app.command()
 def inspect(
     recipe: Recipe,
     overrides: Overrides = None,

@@ -17,8 +17,9 @@ from camelid.evaluate.answered import answer_records, score_answered
 from camelid.evaluate.tasks import ClassScore, TagScore, predict, score
 from camelid.runs.directory import RunDirectory
 from camelid.runs.manifest import describe_files, hash_text, make_manifest
+from camelid.runs.prices import PRICES
 from camelid.runs.progress import Progress
-from camelid.runs.report_data import Price, TaskScore
+from camelid.runs.report_data import TaskScore
 from camelid.runs.turning import Best, best_evaluation, first_turn
 from camelid.train.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, set_aside_after
 from camelid.train.distributed import World, joined_world
@@ -28,12 +29,6 @@ from camelid.train.loop import Outcome, SilentProgress, peak_memory_bytes
 from camelid.train.loop import train as train_loop
 from camelid.train.rehearsal import write_own_rows
 from camelid.train.setup import Setup, prepare
-
-# What an hour of a machine costs, as a guide for the report: a small cloud machine, and a rented consumer GPU.
-PRICES = (
-    Price("2-core cloud machine", 0.08, "$", "两核云主机"),
-    Price("RTX 4090, rented", 0.40, "$", "租用 RTX 4090"),
-)
 
 
 @dataclass

@@ -23,25 +23,9 @@ import numpy as np
 from camelid.data.records import Conversation, Labelled, MessageTree, Preference, Ranked, Record, Text
 from camelid.data.tasks.records import Tagged, TaskRecord
 
-# Names of fields whose value is a conversation's own, whatever else the row holds.
-_NAMED = ("conversation_id", "conversation_hash", "conv_id", "dialog_id", "dialogue_id", "session_id", "thread_id")
-_TURNS = ("conversations", "conversation", "messages")
 _PART = re.compile(r"(.+?)[_-]\d{1,4}")
 # A longer series (`identity_0` ... `identity_499`), or one that all rows belong to, numbers rows and not parts.
 MOST_PARTS = 100
-
-
-def conversation_of(row: Any, file: str) -> str:
-    """What names the conversation that a raw row belongs to; "" where nothing does."""
-    if not isinstance(row, dict):
-        return ""
-    value = next((row[key] for key in (*_NAMED, "message_tree_id") if row.get(key) not in (None, "")), None)
-    if value is None and any(key in row for key in _TURNS):
-        value = row.get("id")
-    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        return ""
-    # a bare number counts the rows of its own file
-    return f"{file}:{value}" if str(value).isdigit() else str(value)
 
 
 def group_rows(records: Sequence[Record] | Sequence[TaskRecord]) -> np.ndarray:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from camelid.data.conversation_names import conversation_of
 from camelid.data.formats import RowFault, UnknownFormat, convert_row
-from camelid.data.groups import conversation_of
 from camelid.data.ledger import FileReport, Ledger
 from camelid.data.locate import Located, Part, SourceSpec, locate
 from camelid.data.readers.rows import CHUNK, Damage, RawRow, RowSource, bad_text, excerpt

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from camelid.data.records import Conversation
 from camelid.data.skills import FAMILIES, make_skill_rows
 from camelid.evaluate.exam import PASSAGES, Exam
 from camelid.evaluate.interval import Z_95, Share
 from camelid.evaluate.perplexity import heldout_texts
-from camelid.evaluate.retention import MAX_NEW_TOKENS, load_questions
+from camelid.evaluate.retention import MAX_NEW_TOKENS, Question, load_questions
 from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
 
@@ -73,9 +74,8 @@ def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool 
         language: [exam.log_probability(passage) for passage in heldout_texts(language)[:count]]
         for language, count in PASSAGES.items()
     }
-    asked = [q for q in load_questions() if q.language == "en" or not answers] if questions else []
-    prompts = [q.conversation if answers else q.as_text for q in asked]
-    sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS) if answers else _ONE_LINE
+    asked = asked_of(answers) if questions else []
+    prompts, sampling = prompts_of(asked, answers)
     found = generator.generate(prompts, sampling) if asked else []
     right = tuple(q.text for q, answer in zip(asked, found, strict=True) if q.answered_by(answer.text))
     skills = {}
@@ -83,6 +83,18 @@ def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool 
         report = exam.skills(make_skill_rows(_SEED, SKILL_ROWS, split="heldout", families=_GENERAL))
         skills = {language: (share.right, share.total) for language, share in report.by_language.items()}
     return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right, skills)
+
+
+def asked_of(answers: bool) -> list[Question]:
+    """The plain questions that a base is asked; answers: it was trained to."""
+    return [q for q in load_questions() if q.language == "en" or not answers]
+
+
+def prompts_of(asked: Sequence[Question], answers: bool) -> tuple[list[Conversation | str], Sampling]:
+    """How they are asked."""
+    if answers:
+        return [q.conversation for q in asked], Sampling(max_new_tokens=MAX_NEW_TOKENS)
+    return [q.as_text for q in asked], _ONE_LINE
 
 
 def rise(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> Change:

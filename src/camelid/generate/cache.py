@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 SMALLEST = 128  # tokens of the first pool's rows
-_APART = 16
+APART = 16
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Pool:
     def __init__(self, capacity: int, shapes: Sequence[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
         self.capacity = capacity
         # zeros and not empty: what is masked out is multiplied by zero, and zero times NaN is NaN
-        # _APART: lines of keys a power of two apart would fall on the same few places of a cache
-        self.keys = [torch.zeros(1, s.heads, s.key, capacity + _APART, dtype=dtype, device=device) for s in shapes]
+        # APART: lines of keys a power of two apart would fall on the same few places of a cache
+        self.keys = [torch.zeros(1, s.heads, s.key, capacity + APART, dtype=dtype, device=device) for s in shapes]
         self.values = [torch.zeros(1, s.heads, capacity, s.value, dtype=dtype, device=device) for s in shapes]
         self.rows: list[Row] = []
 
@@ -83,7 +83,7 @@ def copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
         theirs.copy_(mine)
 
 
-def _capacity(tokens: int) -> int:
+def capacity_of(tokens: int) -> int:
     """128, 256, 512, 768, 1024, 1536 ...: few kinds of rows while they are short, little left over in long ones."""
     capacity = SMALLEST
     while capacity < tokens:
@@ -133,7 +133,7 @@ class Pools:
         new.rows[row.index] = row
 
     def _pool(self, tokens: int) -> Pool:
-        capacity = _capacity(tokens)
+        capacity = capacity_of(tokens)
         if capacity not in self._pools:
             self._pools[capacity] = Pool(capacity, self._shapes, self._dtype, self.device)
         return self._pools[capacity]

@@ -51,10 +51,11 @@ def decoder_of(
     return PlainDecoder(model, routing, slots=slots, first=first)
 
 
-def _prepared(renderer: Renderer, prompt: Conversation | str) -> Prompt:
+def ids_of(renderer: Renderer, prompt: Conversation | str) -> np.ndarray:
+    """(T,) int32: a conversation up to where its answer begins, or text that is to be continued. Raises UserError."""
     if isinstance(prompt, str):
-        return Prompt(renderer.opening(Text(prompt, Origin("prompt", 1))), prompt)
-    return Prompt(renderer.prompt(prompt), prompt)
+        return renderer.opening(Text(prompt, Origin("prompt", 1)))
+    return renderer.prompt(prompt)
 
 
 @contextmanager
@@ -94,7 +95,7 @@ class LiveGenerator:
             decoder = decoder_of(self.model, routing, layout, adapters=own)
             batcher = Batcher(decoder, self.renderer.vocabulary, self.renderer.stop_ids)
             for answer, prompt, sampling in zip(answers, prompts, samplings, strict=True):
-                request = Request(_prepared(self.renderer, prompt), sampling)
+                request = Request(Prompt(ids_of(self.renderer, prompt), prompt), sampling)
                 batcher.submit(request, answer.add, "")
             while batcher.step():
                 pass
@@ -144,7 +145,7 @@ class LocalGenerator(Generator):
 
     def prepare(self, prompt: Conversation | str) -> Prompt:
         """Render with the model's template; running text begins with bos where the tokenizer's convention says so."""
-        return _prepared(self.renderer, prompt)
+        return Prompt(ids_of(self.renderer, prompt), prompt)
 
     def submit(self, request: Request, sink: Sink) -> Ticket:
         """Answer as soon as a slot is free."""

@@ -24,7 +24,7 @@ import numpy as np
 from camelid.errors import UserError
 from camelid.model.gguf import GGUFFile
 from camelid.model.gguf_layout import Layout, Rule, read_layout
-from camelid.model.gguf_tokenizer import read_tokenizer
+from camelid.model.gguf_tokenizer import TokenizerFiles, read_tokenizer
 from camelid.runs.staging import staged_directory
 
 CONVERTER = 1  # raise it whenever the same file would give other bytes: old directories are then made anew
@@ -140,7 +140,18 @@ def write_directory(file: GGUFFile, directory: Path) -> None:
     with ThreadPoolExecutor(1) as background:  # the tokenizer is Python work, the weights NumPy's: they overlap
         text = background.submit(tokenizer.dumps)
         write_weights(file, layout, directory / "model.safetensors")
-        (directory / "tokenizer.json").write_text(text.result(), encoding="utf-8")
+        _write_description(layout, tokenizer, text.result(), directory)
+
+
+def write_description(file: GGUFFile, directory: Path) -> int:
+    """Write everything but the weights into an existing directory; returns the bytes that those would take."""
+    layout, tokenizer = read_layout(file), read_tokenizer(file)
+    _write_description(layout, tokenizer, tokenizer.dumps(), directory)
+    return sum(math.prod(rule.shape) * 4 for rule in layout.rules)
+
+
+def _write_description(layout: Layout, tokenizer: TokenizerFiles, text: str, directory: Path) -> None:
+    (directory / "tokenizer.json").write_text(text, encoding="utf-8")
     ids = tokenizer.generation
     config = layout.config | {key: ids[key] for key in ("bos_token_id", "pad_token_id") if key in ids}
     if "eos_token_id" in ids:

@@ -132,6 +132,21 @@ def packed(model: nn.Module, routing: Routing, *, layout: str, adapter: str = ""
             model.set_submodule(name, module)
 
 
+def packed_bytes(model: nn.Module, layout: str) -> list[int]:
+    """Bytes of each weight that `packed` lays out anew for a model, which may be one without memory."""
+    sizes: list[int] = []
+    for name in _targets(model, layout):
+        module = model.get_submodule(name)
+        part = plain_projection(module)
+        if part is not None:
+            sizes.append(part.weight.nbytes)
+            continue
+        for _, names in _LINEARS:
+            parts = [plain_projection(module.get_submodule(linear)) for linear in names]
+            sizes.append(sum(known.weight.nbytes for known in parts if known is not None))
+    return sizes
+
+
 def _targets(model: nn.Module, layout: str) -> list[str]:
     """Names of the layers to replace: not the head, and nothing inside an adapter that is more than a projection."""
     head: Any = model.get_output_embeddings()  # type: ignore[operator]

@@ -87,7 +87,7 @@ def preset_directory(
     directory = place(preset.name, preset.sha256)
     if whole(directory):
         return directory
-    parts = [_installed(preset, package, file) for package, file in preset.files]
+    parts = installed_files(name)
     return cached(preset.name, preset.sha256, lambda stage: _convert(preset, parts, stage), announce=announce)
 
 
@@ -102,6 +102,12 @@ def preset_gguf(name: str) -> Path | None:
     """The installed GGUF file of a preset, None where it is in parts or has none. Raises UserError if not installed."""
     preset = PRESETS[name]
     return _installed(preset, *preset.files[0]) if len(preset.files) == 1 else None
+
+
+def installed_files(name: str) -> list[Path]:
+    """The files that make a preset's GGUF file, in order. Raises UserError if one is not installed."""
+    preset = PRESETS[name]
+    return [_installed(preset, package, file) for package, file in preset.files]
 
 
 def _assets() -> Path:

@@ -98,6 +98,27 @@ class QuantisedWeight(Tensor):
             values.view(*scale.shape[:2], -1).mul_(scale).add_(self.low[rows].float()[..., None])
         out.copy_(values)
 
+    def fill(self, start: int, values: Tensor) -> None:
+        """Quantise float values (n, I) into the rows from `start` on.
+
+        8 bits: scale = max|w| / 127 (ggml's Q8_0). 4 bits: scale = (max - min) / 15, low = min (Q4_1).
+        """
+        step = max(1, _BLOCK // self.shape[1])
+        for begin in range(0, len(values), step):
+            piece = values[begin : begin + step].float()
+            rows = slice(start + begin, start + begin + len(piece))
+            groups = piece.view(len(piece), self.scale.shape[1], -1)
+            if self.low is None:
+                self.scale[rows] = groups.abs().amax(-1) / 127
+                self.codes[rows] = _codes(groups, self.scale[rows], -127, 127).view(piece.shape)
+                continue
+            smallest = groups.amin(-1)
+            self.scale[rows], self.low[rows] = (groups.amax(-1) - smallest) / 15, smallest
+            from_low = groups - self.low[rows].float()[..., None]
+            codes = _codes(from_low, self.scale[rows], 0, 15).to(torch.uint8).view(piece.shape)
+            first, second = codes.chunk(2, 1)
+            self.codes[rows] = first | (second << 4)
+
     def _with(self, change: Any, dtype: torch.dtype) -> QuantisedWeight:
         codes, scale, *low = (change(part) for part in self.parts)
         return QuantisedWeight(codes, scale, low[0] if low else None, dtype)
@@ -224,30 +245,27 @@ def _linear(input: Tensor, weight: QuantisedWeight, bias: Tensor | None = None) 
 
 
 def quantised(weight: Tensor, bits: Bits, dtype: torch.dtype) -> QuantisedWeight | None:
-    """A float weight (O, I) in 8 or 4 bits, to be computed with in `dtype`; None for rows that no group divides.
+    """A float weight (O, I) in 8 or 4 bits, to be computed with in `dtype`; None for rows that no group divides."""
+    made = unfilled(tuple(weight.shape), bits, dtype, weight.device)
+    if made is not None:
+        made.fill(0, weight.detach())
+    return made
 
-    8 bits: scale = max|w| / 127 (ggml's Q8_0). 4 bits: scale = (max - min) / 15, low = min (Q4_1).
-    """
-    size = group_of(weight.shape[1])
+
+def unfilled(
+    shape: tuple[int, ...], bits: Bits, dtype: torch.dtype, device: torch.device | None = None
+) -> QuantisedWeight | None:
+    """Room for a quantised weight (O, I); None for rows that no group divides."""
+    rows, columns = shape
+    size = group_of(columns)
     if size is None:
         return None
-    codes, scales, lows = [], [], []
-    for piece in weight.detach().split(max(1, _PIECE // weight.shape[1])):
-        groups = piece.float().view(len(piece), -1, size)
-        low = None
-        if bits == 8:
-            scale = (groups.abs().amax(-1) / 127).half()
-            code = _codes(groups, scale, -127, 127).to(torch.int8).view(piece.shape)
-        else:
-            smallest = groups.amin(-1)
-            scale, low = ((groups.amax(-1) - smallest) / 15).half(), smallest.half()
-            code = _codes(groups - low.float()[..., None], scale, 0, 15).to(torch.uint8).view(piece.shape)
-            first, second = code.chunk(2, 1)
-            code = first | (second << 4)
-            lows.append(low)
-        codes.append(code)
-        scales.append(scale)
-    return QuantisedWeight(torch.cat(codes), torch.cat(scales), torch.cat(lows) if lows else None, dtype)
+    scale = torch.zeros(rows, columns // size, dtype=torch.float16, device=device)
+    if bits == 8:
+        codes = torch.zeros(rows, columns, dtype=torch.int8, device=device)
+        return QuantisedWeight(codes, scale, None, dtype)
+    codes = torch.zeros(rows, columns // 2, dtype=torch.uint8, device=device)
+    return QuantisedWeight(codes, scale, torch.zeros_like(scale), dtype)
 
 
 def _codes(values: Tensor, scale: Tensor, least: int, most: int) -> Tensor:

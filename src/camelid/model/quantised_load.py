@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from camelid.errors import UserError
-from camelid.model.quantised import Bits, bits_per_weight, quantised, weights_of
+from camelid.model.quantised import Bits, bits_per_weight, unfilled, weights_of
 
 BITS: dict[str, Bits] = {"8bit": 8, "4bit": 4}
-_PIECE = 1 << 22  # values read at a time
+_PIECE = 1 << 20  # values read at a time
 
 
 def bitsandbytes_config(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -104,8 +105,9 @@ def _module(model: nn.Module, name: str) -> nn.Module | None:
 
 def _read(file: Path, name: str, shape: tuple[int, ...], bits: Bits | None, dtype: torch.dtype) -> Tensor:
     """A tensor in its final form, read in pieces: the file is mapped anew for each, lest its pages pile up."""
-    step = max(1, _PIECE // max(1, shape[-1])) if len(shape) == 2 else shape[0] if shape else 1
-    made: list[Tensor] = []
+    small = unfilled(shape, bits, dtype) if bits is not None and len(shape) == 2 else None
+    made = torch.empty(shape, dtype=dtype) if small is None else small
+    step = max(1, _PIECE // max(1, math.prod(shape[1:]))) if shape else 1
     for start in range(0, shape[0] if shape else 1, step):
         with safe_open(str(file), framework="pt") as tensors:
             stored = tensors.get_slice(name)
@@ -116,10 +118,14 @@ def _read(file: Path, name: str, shape: tuple[int, ...], bits: Bits | None, dtyp
                     mend="download or copy the model again",
                 )
             piece = stored[start : start + step] if shape else tensors.get_tensor(name)
-            small = None if bits is None or len(shape) != 2 else quantised(piece, bits, dtype)
-            # a copy in any case: what is cut out of the mapped file would keep it mapped
-            made.append(piece.to(dtype, copy=True) if small is None else small)
-    return made[0] if len(made) == 1 else torch.cat(made)
+            if small is not None:
+                small.fill(start, piece)
+            elif shape:
+                made[start : start + step] = piece
+            else:
+                made.copy_(piece)
+            del piece  # it keeps the file mapped
+    return made
 
 
 def _require_whole(model: nn.Module, directory: Path) -> None:

@@ -76,6 +76,15 @@ def _resolve(name: str, accept_license: str | None, announce: Announce, depth: i
     return _from_huggingface(name, announce)
 
 
+def hub_id(name: str) -> str | None:
+    """The id of a Hugging Face model, if `name` is one: no preset, nothing on this disk, not ModelScope's."""
+    path = Path(name).expanduser()
+    if name in PRESETS or "/" not in name or path.exists() or not _HUB_ID.fullmatch(name) or _is_near_path(path):
+        return None
+    modelscope = os.environ.get("USE_MODELSCOPE_HUB", "").lower() in ("1", "true", "yes")
+    return None if modelscope or name.endswith(".gguf") else name
+
+
 def base_name(model: str, source: Source) -> str:
     """The name under which a base answers: that of the preset, the file, the directory or the hub's id."""
     if source.adapter_directory is not None:

@@ -142,7 +142,7 @@ def train(
     total = data.schedule.total_steps
     saved = start if checkpoint is not None else -1
     evaluation = evaluation_rows(setup)
-    every = _steps_between(recipe.eval_steps, total)
+    every = steps_between(recipe.eval_steps, total)
     outcome = Outcome(start, "done", counters, curves=_curves_until(run, start))
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
@@ -346,7 +346,7 @@ def _drop_gradients(parameters: dict[str, nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def _steps_between(wanted: float | None, total: int) -> int | None:
+def steps_between(wanted: float | None, total: int) -> int | None:
     """Steps from one evaluation to the next; a share of all steps is rounded up, as transformers does."""
     return math.ceil(wanted * total) if wanted is not None and wanted < 1 else int(wanted) if wanted else None
 

@@ -89,7 +89,7 @@ def prepare(
 def _prepare_model(
     recipe: Recipe, world: World, source: Source, data: TrainingData, say: Say, began: Mapping[str, Any]
 ) -> Setup:
-    dtype, line, gflops = _compute_type(recipe, world, began)
+    dtype, line, gflops = compute_type(recipe, world, began)
     say(line)
     loaded: Loaded = load_model(
         replace(source, adapter_directory=None),
@@ -133,13 +133,6 @@ def _prepare_model(
         trainable.lm.activation_checkpointing_enable()  # type: ignore[operator]
         trainable.lm.enable_input_require_grads()  # type: ignore[operator]
     trainable.lm.train()
-    parameters = trainable.named_parameters()
-    embedding = model.get_input_embeddings().weight  # type: ignore[operator]
-    head = model.get_output_embeddings().weight  # type: ignore[operator]
-    embeddings = {name for name, p in parameters.items() if p is embedding or p is head}
-    optimizers = make_optimizers(recipe, parameters, embeddings=embeddings)
-    if recipe.l2_to_start:
-        pull_to_start(optimizers, recipe.l2_to_start)
     return Setup(
         recipe=recipe,
         world=world,
@@ -149,7 +142,7 @@ def _prepare_model(
         trainable=trainable,
         layout=layout,
         objective=objective_of(recipe),
-        optimizers=optimizers,
+        optimizers=optimizers_of(recipe, trainable),
         factor=learning_rate_factor(recipe, data.schedule.total_steps),
         dtype=dtype,
         dtype_line=line,
@@ -157,7 +150,18 @@ def _prepare_model(
     )
 
 
-def _compute_type(recipe: Recipe, world: World, began: Mapping[str, Any]) -> tuple[torch.dtype, str, float]:
+def optimizers_of(recipe: Recipe, trainable: Trainable) -> list[Optimizer]:
+    """The optimisers over what is trained."""
+    lm, parameters = trainable.lm, trainable.named_parameters()
+    tables = [lm.get_input_embeddings().weight, lm.get_output_embeddings().weight]  # type: ignore[operator]
+    embeddings = {name for name, p in parameters.items() if any(p is table for table in tables)}
+    optimizers = make_optimizers(recipe, parameters, embeddings=embeddings)
+    if recipe.l2_to_start:
+        pull_to_start(optimizers, recipe.l2_to_start)
+    return optimizers
+
+
+def compute_type(recipe: Recipe, world: World, began: Mapping[str, Any]) -> tuple[torch.dtype, str, float]:
     """(type, one line for the log, measured GFLOP/s): ranks agree on one type, and so do the starts of a run."""
     if recipe.dtype != "auto":
         return _DTYPES[recipe.dtype], f"compute type: {recipe.dtype} (as asked)", 0.0

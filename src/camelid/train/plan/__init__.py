@@ -1,0 +1,1 @@
+"""What a recipe will need, before anything of the base's weights is loaded: memory, time, disk, money."""

@@ -1,0 +1,80 @@
+"""The smallest changes of a recipe that make it fit, each planned again before it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from camelid.config import Recipe
+from camelid.errors import UserError
+from camelid.train.plan.draft import Plan
+
+_WANTED = 3
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Overrides as they are written on the command line, and the plan with them."""
+
+    overrides: tuple[str, ...]
+    plan: Plan
+
+
+def edits_that_fit(plan: Plan, again: Callable[[tuple[str, ...]], Plan]) -> list[Edit]:
+    """Up to three: single changes first, the least costly first; where none is enough, several together.
+
+    again: plans the recipe with further overrides; may raise UserError for a combination that is none
+    """
+    found: list[Edit] = []
+    together: tuple[str, ...] = ()
+    for change in candidates(plan.recipe):
+        edit = _try(change, again)
+        if edit is not None and edit.plan.fits:
+            found.append(edit)
+        if len(found) == _WANTED:
+            break
+    if found:
+        return sorted(found, key=lambda edit: edit.plan.seconds)
+    best = plan.memory.peak
+    for change in candidates(plan.recipe):
+        wanted = _merged(together, change)
+        edit = _try(wanted, again)
+        if edit is None or edit.plan.memory.peak >= best:
+            continue  # it changes nothing, or only for the worse
+        together, best = wanted, edit.plan.memory.peak
+        if edit.plan.fits:
+            return [edit]
+    return []
+
+
+def candidates(recipe: Recipe) -> list[tuple[str, ...]]:
+    """Changes in the order in which they cost: of the layout, then of the optimiser, then of what is learnt."""
+    changes: list[tuple[str, ...]] = []
+    row, length = recipe.row_tokens, recipe.max_length
+    for tokens in (row // 2, row // 4):
+        if tokens >= max(length, 64):
+            changes.append((f"max_tokens_per_row={tokens}",))
+    if not recipe.gradient_checkpointing:
+        changes.append(("gradient_checkpointing=true",))
+    if recipe.retention:
+        changes.append(("retention=false",))
+    if not recipe.has_adapter and recipe.optim != "adafactor":
+        changes.append(("optim=adafactor",))
+    for tokens in (length // 2, length // 4):
+        if tokens >= 64:
+            changes.append((f"max_length={tokens}", f"max_tokens_per_row={tokens}"))
+    if not recipe.has_adapter and not recipe.from_scratch:
+        changes.append(("method=lora",))
+    return changes
+
+
+def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    values = dict(item.split("=", 1) for item in (*first, *second))
+    return tuple(f"{key}={value}" for key, value in values.items())
+
+
+def _try(change: tuple[str, ...], again: Callable[[tuple[str, ...]], Plan]) -> Edit | None:
+    try:
+        return Edit(change, again(change))
+    except UserError:
+        return None  # the recipe's other fields forbid it

@@ -1,0 +1,53 @@
+"""What measuring forgetting takes: a model that is being trained answers the plain questions, packed, all at once.
+
+Sizes of what generate/local.py makes for one call: every linear layer laid out once more, the output projection too,
+keys and values of all answers, and the logits of a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from camelid.generate.cache import APART, capacity_of
+from camelid.generate.local import SLOTS
+from camelid.generate.step import BLOCK
+from camelid.model.adapters import Trainable
+from camelid.model.packed_layers import packed_bytes
+from camelid.model.virtual_tokens import token_shape
+from camelid.train.plan.ledger import LARGE, Moment
+
+
+def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], new_tokens: int) -> Moment:
+    """Bytes beside the model's own while it answers `prompts` (ids of each), of a model without memory.
+
+    new_tokens: the longest answer
+    """
+    lm = trainable.lm
+    table: Tensor = lm.get_output_embeddings().weight  # type: ignore[operator]
+    rows, width, size = table.shape[0], table.shape[1], table.element_size()
+    lengths = [len(ids) for ids in prompts]
+    running = min(SLOTS, len(lengths))
+    blocks = [*packed_bytes(lm, layout), rows * width * size]
+    shape = token_shape(lm)
+    layers, wide = shape["num_layers"], shape["token_dim"]
+    pools: dict[int, int] = {}
+    for length in sorted(lengths, reverse=True)[:running]:
+        capacity = capacity_of(length + new_tokens)
+        pools[capacity] = pools.get(capacity, 0) + 1
+    for capacity, count in pools.items():
+        whole = 1 << (count - 1).bit_length()  # a pool doubles its rows
+        blocks += [whole * wide * (capacity + APART) * size, whole * wide * capacity * size] * layers
+    known = {ids[: (i + 1) * BLOCK].tobytes() for ids in prompts for i in range((len(ids) - 1) // BLOCK)}
+    blocks += [BLOCK * wide * size] * (2 * layers * len(known))
+    blocks += [running * rows * size, running * rows * 4]  # a pass's logits, and in float32
+    return of_blocks(blocks)
+
+
+def of_blocks(sizes: Iterable[int]) -> Moment:
+    """Blocks of so many bytes that stand together."""
+    sizes = list(sizes)
+    large = sum(size for size in sizes if size >= LARGE)
+    return Moment(sum(sizes), large, sum(sizes) - large)

@@ -1,0 +1,105 @@
+"""How fast a run will be: measured on a model of few layers with random weights, or reckoned from operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from camelid.data.pack import Row
+from camelid.train.loop import row_loss
+from camelid.train.plan.machines import Machine, resident_memory
+from camelid.train.plan.phases import Work
+from camelid.train.setup import Setup
+
+_REACHED = 0.5  # of a GPU's data sheet, in the products of a training step
+_DISPATCH = 8e-6  # seconds that an operation costs however small it is
+# oneDNN keeps so many compiled products; each length of a row needs some of its own
+_CACHE = 1024
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds. row: a computed token of a row, forward and backward; update: one optimiser step's end.
+
+    kernels: bytes that products compiled for one more length of rows keep (measured; 0 where nothing is compiled)
+    """
+
+    token: float
+    update: float
+    kernels: float
+    measured: bool
+
+
+def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row]) -> Pace:
+    """Train on `rows` with two shallow models; every further layer costs what the last ones did.
+
+    make: a model of a depth with random weights. The first pass over the rows compiles their products, as it will
+    in the run, where hardly two rows have one length.
+    """
+    tokens = sum(len(row.tree) for row in rows)
+    first, second = depths
+    shallow = make(first)
+    _row(shallow, rows[0])
+    before = resident_memory()
+    cold = sum(_row(shallow, row) for row in rows)
+    grown = max(0, resident_memory() - before)
+    warm = _best(shallow, rows)
+    update = _update(shallow)
+    del shallow
+    deep = make(second)
+    _row(deep, rows[0])
+    each = max(0.0, _best(deep, rows) - warm) / (second - first)
+    each_update = max(0.0, _update(deep) - update) / (second - first)
+    further = layers - first
+    fresh = max(1, len({len(row.tree) for row in rows[1:]}))
+    return Pace((cold + each * further) / tokens, update + each_update * further, grown / fresh, measured=True)
+
+
+def reckoned_pace(machine: Machine, row: Work, update: Work, tokens: int, dtype: torch.dtype) -> Pace:
+    """From the operations of one row of `tokens` and of an update, and the machine's rates."""
+    return Pace(seconds_of(machine, row, dtype) / tokens, seconds_of(machine, update, dtype), 0.0, measured=False)
+
+
+def seconds_of(machine: Machine, work: Work, dtype: torch.dtype) -> float:
+    """A GPU overlaps its products with the memory's traffic and with the program; a CPU does one after the other."""
+    rate = machine.flops.get(dtype, machine.flops[torch.float32])
+    products, traffic, calls = work.flops / rate, work.moved / machine.moved, work.operations * _DISPATCH
+    if machine.gpu:
+        return max(products / _REACHED + traffic / 2, calls)
+    return products + traffic + calls
+
+
+def _row(setup: Setup, row: Row) -> float:
+    begin = time.perf_counter()
+    row_loss(setup, row).backward()
+    return time.perf_counter() - begin
+
+
+def _best(setup: Setup, rows: Sequence[Row]) -> float:
+    """Seconds of all rows, each at its better of two times: other programs may share the machine."""
+    return sum(min(_row(setup, row), _row(setup, row)) for row in rows)
+
+
+def _update(setup: Setup) -> float:
+    parameters = list(setup.trainable.named_parameters().values())
+    best = float("inf")
+    for first in (True, False, False):  # the first makes the optimiser's state
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.full_like(parameter, 1e-3)
+        begin = time.perf_counter()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in setup.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if not first:
+            best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def compiled(lengths: int, row: Work) -> int:
+    """Of how many row lengths oneDNN keeps the products, at most."""
+    return int(min(lengths, _CACHE / max(1.0, row.products)))

@@ -1,0 +1,178 @@
+"""The memory of a step that is run without bytes is that of the step that is run with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import weakref
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import chat_rows, tiny_base
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from camelid.config import Recipe, make_recipe
+from camelid.data.pack import Row
+from camelid.model.load import resolve, source_vocabulary
+from camelid.train.data import prepare_data
+from camelid.train.distributed import World
+from camelid.train.loop import row_loss
+from camelid.train.objectives import objective_of
+from camelid.train.plan.ledger import LARGE, Ledger, Moment, without_memory
+from camelid.train.plan.memory import Stretch, memory_of
+from camelid.train.plan.phases import Phases, rehearse
+from camelid.train.plan.shadow import build, depths, drawn, filled, read_base, sizes, stand_in
+from camelid.train.plan.work import workload
+from camelid.train.setup import Setup, optimizers_of
+
+
+class Watch(TorchDispatchMode):
+    """The peak of the storages that real tensors have: the oracle."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        tensors = [*model.parameters(), *model.buffers()]
+        self.known = {tensor.untyped_storage()._cdata for tensor in tensors}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self._see(tensor.untyped_storage())
+        return out
+
+    def _see(self, storage: Any) -> None:
+        if storage._cdata in self.known:
+            return
+        self.known.add(storage._cdata)
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+class Bench:
+    """A recipe's data and base, and setups of any depth over them."""
+
+    def __init__(self, folder: Path, base: Path, **fields: Any) -> None:
+        rows = chat_rows(folder / "rows.jsonl")
+        values = {"base": str(base), "data": str(rows), "dtype": "float32", "max_length": 128, "output_dir": "run"}
+        self.recipe: Recipe = make_recipe({**values, "per_device_train_batch_size": 6, "retention": False, **fields})
+        self.source = resolve(self.recipe.base)
+        self.vocabulary = source_vocabulary(self.source)
+        self.base = read_base(self.source.directory)
+        self.data = prepare_data(self.recipe, self.vocabulary, say=lambda line: None)
+
+    def built(self, depth: int) -> Any:
+        return build(self.recipe, self.base, self.vocabulary, None, torch.float32, depth)
+
+    def setup(self, built: Any, make: Any) -> Setup:
+        trainable, layout = built
+        filled(trainable, make)
+        return Setup(
+            self.recipe, World(), self.source, self.vocabulary, self.data, trainable, layout, objective_of(self.recipe),
+            optimizers_of(self.recipe, trainable), lambda step: 1.0, torch.float32, "", 0.0,
+        )  # fmt: skip
+
+    def longest(self) -> Row:
+        return workload(self.recipe, self.data, "tree").rows[0]
+
+    def phases(self, depth: int) -> Phases:
+        built = self.built(depth)
+        with without_memory() as ledger:
+            return rehearse(self.setup(built, stand_in), self.longest(), ledger, again=True)[0]
+
+
+def deep_base(folder: Path, architecture: str, layers: int) -> Path:
+    """A tiny base's configuration and tokenizer with more layers; it has no weights at all."""
+    target = folder / "deep"
+    shutil.copytree(tiny_base(architecture), target, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((target / "config.json").read_text())
+    config["num_hidden_layers"] = layers
+    if config.get("layer_types"):
+        config["layer_types"] = ["full_attention"] * layers
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+METHODS = ["lora", "full", "ptuning2", "prompt"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
+def test_a_step_without_bytes_takes_what_a_real_one_takes(method: str, checkpointing: bool, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_base(), method=method, gradient_checkpointing=checkpointing)
+    row = bench.longest()
+    real = bench.setup(bench.built(3), drawn)
+    with Watch(real.trainable.lm) as watch:
+        row_loss(real, row).backward()
+    built = bench.built(3)
+    with without_memory() as ledger:
+        setup = bench.setup(built, stand_in)
+        before = ledger.now.live
+        ledger.since()
+        row_loss(setup, row).backward()
+        peak = ledger.since().live - before
+    # those of indices are real in both, and the ledger leaves them out
+    assert peak == pytest.approx(watch.peak, rel=0.02)
+    assert peak > 100_000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_whole_depth_follows_from_two(method: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, deep_base(tmp_path, "llama", 9), method=method)
+    first, second = depths(bench.base, bench.recipe, lambda depth: sizes(bench.built(depth)[0]))
+    assert (first, second) == (2, 4)
+    drawn_out = bench.phases(first).towards(bench.phases(second), (9 - first) / (second - first))
+    whole = bench.phases(9)
+    for stretch, real in zip(drawn_out.stretches, whole.stretches, strict=True):
+        assert stretch.live == pytest.approx(
+            real.live, rel=0.05
+        )  # where the head of so small a model decides at one depth
+    for name in ("weights", "gradients", "optimizer"):
+        assert astuple(getattr(drawn_out, name)) == astuple(getattr(whole, name))
+
+
+def test_layers_that_differ_are_run_in_full(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, deep_base(tmp_path, "llama", 9), method="freeze", freeze={"trainable": [r"layers\.7\."]})
+    assert depths(bench.base, bench.recipe, lambda depth: sizes(bench.built(depth)[0])) == (9, 9)
+
+
+def test_the_ledger_sees_tensors_begin_and_end() -> None:
+    with without_memory() as ledger:
+        small = torch.empty(1000)
+        assert ledger.now == Moment(4000, 0, 4000)
+        large = torch.empty(LARGE // 4)
+        view = large[5:]
+        assert ledger.now == Moment(4000 + LARGE, LARGE, 4000)
+        del large
+        assert ledger.now.large == LARGE  # the view still holds it
+        del view
+        assert ledger.now == Moment(4000, 0, 4000)
+        assert ledger.since() == Moment(4000 + LARGE, LARGE, 4000)
+        del small
+    assert isinstance(ledger, Ledger)
+
+
+def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
+    nothing = Moment(0, 0, 0)
+    phases = Phases(*[nothing] * 8)
+    life = [
+        Stretch("loading", Moment(900, 500, 400)),
+        Stretch("forward", Moment(300, 100, 200)),
+        Stretch("backward", Moment(750, 300, 450)),
+    ]
+    on_cpu = memory_of(phases, life, 1000, kernels=7, pooled=False)
+    assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1757}
+    assert (on_cpu.peak, on_cpu.when) == (1900, "loading")
+    on_gpu = memory_of(phases, life, 1000, kernels=7, pooled=True)
+    assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}
