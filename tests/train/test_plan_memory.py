@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from camelid.config import Recipe, make_recipe
 from camelid.data.pack import Row
+from camelid.model import attend
 from camelid.model.load import resolve, source_vocabulary
 from camelid.train.data import prepare_data
 from camelid.train.distributed import World
@@ -163,16 +164,25 @@ def test_the_ledger_sees_tensors_begin_and_end() -> None:
     assert isinstance(ledger, Ledger)
 
 
+def test_nothing_without_bytes_is_left_behind(tmp_path: Path) -> None:
+    """Masks that attention keeps for later rows are real ones, or the next real run would see no mask."""
+    attend._YOUNGER.clear()
+    bench = Bench(tmp_path, tiny_base(), method="lora")
+    bench.phases(3)
+    assert attend._YOUNGER
+    assert all(type(mask) is Tensor and bool(mask.any()) for mask in attend._YOUNGER.values())
+
+
 def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     nothing = Moment(0, 0, 0)
     phases = Phases(*[nothing] * 8)
     life = [
         Stretch("loading", Moment(900, 500, 400)),
-        Stretch("forward", Moment(300, 100, 200)),
-        Stretch("backward", Moment(750, 300, 450)),
+        Stretch("forward", Moment(300, 100, 200), 7),
+        Stretch("backward", Moment(750, 300, 450), 7),
     ]
-    on_cpu = memory_of(phases, life, 1000, kernels=7, pooled=False)
+    on_cpu = memory_of(phases, life, 1000, pooled=False)
     assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1757}
     assert (on_cpu.peak, on_cpu.when) == (1900, "loading")
-    on_gpu = memory_of(phases, life, 1000, kernels=7, pooled=True)
+    on_gpu = memory_of(phases, life, 1000, pooled=True)
     assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}

@@ -30,11 +30,11 @@ from camelid.train.loop import steps_between
 from camelid.train.objectives import objective_of
 from camelid.train.plan import pace as paces
 from camelid.train.plan.disk import Disk, disk_of, saved_bytes
-from camelid.train.plan.exam import answering
+from camelid.train.plan.exam import answering, compiled_bytes, compiled_products
 from camelid.train.plan.ledger import Ledger, Moment, without_memory
 from camelid.train.plan.locate import Located
 from camelid.train.plan.machines import Machine, resident_memory
-from camelid.train.plan.memory import NOTHING, Memory, Weights, file_of, memory_of, stretches_of
+from camelid.train.plan.memory import NOTHING, Compiled, Memory, Weights, file_of, memory_of, stretches_of
 from camelid.train.plan.pace import Pace
 from camelid.train.plan.phases import Phases, Work, rehearse
 from camelid.train.plan.shadow import Sizes, build, depths, drawn, filled, names_layers, read_base, sizes, stand_in
@@ -42,6 +42,7 @@ from camelid.train.plan.work import Workload, sample_of, workload
 from camelid.train.setup import Setup, optimizers_of
 
 _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+_CACHE = 1024  # compiled products that oneDNN keeps
 _PASSAGE = 512  # tokens of general text that are read at once when forgetting is measured
 _TIMED = 4  # rows
 _SHARE = 0.4  # of the free memory that the timed model may take
@@ -111,6 +112,7 @@ class Drafter:
         self._base = read_base(found.source.directory, found.source.adapter_directory)
         self._vocabulary = source_vocabulary(found.source)
         self._floor = 0
+        self._each: dict[torch.dtype, float] = {}
 
     def plan(self, recipe: Recipe, *, timed: Plan | None = None) -> Plan:
         """Everything about one recipe. timed: a plan of the same base whose pace is drawn upon, not measured again.
@@ -160,16 +162,17 @@ class Drafter:
         else:
             pace = self._scaled(timed, of_row, of_update, work, dtype)
         saved = saved_bytes(whole)
+        exam, compiled = self._answering(recipe, data, dtype, pace.kernels * work.lengths)
         life = stretches_of(
             phases,
             self._weights(recipe, dtype, phases),
             adapter=recipe.has_adapter,
-            exam=self._answering(recipe, data, dtype),
+            exam=exam,
             scoring=scoring,
-            saved=saved,
+            saved=saved - (0 if recipe.has_adapter else _unread(whole)),
+            compiled=compiled,
         )
-        kernels = pace.kernels * paces.compiled(work.lengths, of_row)
-        memory = memory_of(phases, life, self._floor, kernels=kernels, pooled=self.machine.gpu)
+        memory = memory_of(phases, life, self._floor, pooled=self.machine.gpu)
         disk = disk_of(recipe, work.steps, phases, saved, self._found)
         return Plan(recipe, self.machine, sizes(whole), work, dtype, memory, disk, pace, (of_row, of_update))
 
@@ -232,16 +235,33 @@ class Drafter:
         reading = None if read is None or read2 is None else read.towards(read2, steps)
         return phases.towards(phases2, steps), row.towards(row2, steps), update.towards(update2, steps), reading
 
-    def _answering(self, recipe: Recipe, data: TrainingData, dtype: torch.dtype) -> Moment | None:
+    def _answering(
+        self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, steps: float
+    ) -> tuple[Moment | None, Compiled]:
+        """(memory of answering questions, products that are compiled). steps: bytes of those of the steps."""
         if not recipe.retention or recipe.from_scratch:
-            return None
+            return None, Compiled(0, steps, steps)
         if recipe.has_head:
-            return NOTHING
+            return NOTHING, Compiled(0, steps, steps)
         prompts = [ids_of(data.renderer, question) for question in self._exam.questions]
         built = self._built(recipe, data, dtype, self._base.layers)
         with without_memory():
             setup = self._setup(recipe, data, dtype, built, stand_in)
-            return answering(setup.trainable, setup.layout, prompts, self._exam.new_tokens)
+            most = answering(setup.trainable, setup.layout, prompts, self._exam.new_tokens)
+            count = compiled_products(setup.trainable, setup.layout, prompts, self._exam.new_tokens)
+        if self.machine.gpu:
+            return most, Compiled()
+        weight: Tensor = setup.trainable.lm.get_input_embeddings().weight  # type: ignore[operator]
+        each = self._compiled_bytes(weight)
+        alone = count // 3 if setup.trainable.peft is not None else count  # without the adapter's
+        before = each * min(alone, _CACHE)
+        return most, Compiled(before, before + steps, max(before + steps, min(each * count + steps, each * _CACHE)))
+
+    def _compiled_bytes(self, weight: Tensor) -> float:
+        """Measured once a type: what is compiled already costs nothing."""
+        if weight.dtype not in self._each:
+            self._each[weight.dtype] = compiled_bytes(weight)
+        return self._each[weight.dtype]
 
     def _weights(self, recipe: Recipe, dtype: torch.dtype, phases: Phases) -> Weights:
         loaded = dtype if recipe.has_adapter else torch.float32
@@ -320,3 +340,10 @@ def _reading(setup: Setup, ledger: Ledger) -> Moment:
     with torch.no_grad():
         learnt_of(lm, hidden_states(lm, tree, setup.layout), row)
     return ledger.since()
+
+
+def _unread(trainable: Trainable) -> int:
+    """Bytes of tables of which comparing a model that was read back touches some rows only."""
+    lm = trainable.lm
+    tables = (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)  # type: ignore[operator]
+    return sum(table.nbytes for table in {id(table): table for table in tables}.values())

@@ -25,20 +25,27 @@ def edits_that_fit(plan: Plan, again: Callable[[tuple[str, ...]], Plan]) -> list
 
     again: plans the recipe with further overrides; may raise UserError for a combination that is none
     """
+    tried: dict[tuple[str, ...], Edit | None] = {}
+
+    def attempt(change: tuple[str, ...]) -> Edit | None:
+        if change not in tried:
+            tried[change] = _try(change, again)
+        return tried[change]
+
     found: list[Edit] = []
-    together: tuple[str, ...] = ()
     for change in candidates(plan.recipe):
-        edit = _try(change, again)
+        edit = attempt(change)
         if edit is not None and edit.plan.fits:
             found.append(edit)
         if len(found) == _WANTED:
             break
     if found:
         return sorted(found, key=lambda edit: edit.plan.seconds)
+    together: tuple[str, ...] = ()
     best = plan.memory.peak
     for change in candidates(plan.recipe):
         wanted = _merged(together, change)
-        edit = _try(wanted, again)
+        edit = attempt(wanted)
         if edit is None or edit.plan.memory.peak >= best:
             continue  # it changes nothing, or only for the worse
         together, best = wanted, edit.plan.memory.peak

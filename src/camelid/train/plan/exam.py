@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from camelid.generate.cache import APART, capacity_of
 from camelid.generate.local import SLOTS
 from camelid.generate.step import BLOCK
 from camelid.model.adapters import Trainable
+from camelid.model.packed import Product, packs
 from camelid.model.packed_layers import packed_bytes
 from camelid.model.virtual_tokens import token_shape
 from camelid.train.plan.ledger import LARGE, Moment
+from camelid.train.plan.machines import resident_memory
 
 
 def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], new_tokens: int) -> Moment:
@@ -34,16 +37,43 @@ def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], 
     shape = token_shape(lm)
     layers, wide = shape["num_layers"], shape["token_dim"]
     pools: dict[int, int] = {}
+    pooled: list[int] = []
     for length in sorted(lengths, reverse=True)[:running]:
         capacity = capacity_of(length + new_tokens)
         pools[capacity] = pools.get(capacity, 0) + 1
     for capacity, count in pools.items():
         whole = 1 << (count - 1).bit_length()  # a pool doubles its rows
-        blocks += [whole * wide * (capacity + APART) * size, whole * wide * capacity * size] * layers
+        pooled += [whole * wide * (capacity + APART) * size, whole * wide * capacity * size] * layers
+    blocks += pooled
     known = {ids[: (i + 1) * BLOCK].tobytes() for ids in prompts for i in range((len(ids) - 1) // BLOCK)}
     blocks += [BLOCK * wide * size] * (2 * layers * len(known))
+    blocks += [sum(pooled) // 4]  # growing by doubling leaves gaps
     blocks += [running * rows * size, running * rows * 4]  # a pass's logits, and in float32
     return of_blocks(blocks)
+
+
+def compiled_products(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], new_tokens: int) -> int:
+    """How many products oneDNN compiles for the answers, the adapter's among them.
+
+    Each weight's product once for every number of rows: of the answers that run, which become fewer one by one, and of
+    passes that read a new prompt beside them.
+    """
+    kinds = len(set(packed_bytes(trainable.lm, layout))) + 1
+    return (min(SLOTS, len(prompts)) + new_tokens) * kinds * (3 if trainable.peft is not None else 1)
+
+
+def compiled_bytes(weight: Tensor, rows: int = 16) -> float:
+    """Bytes that one compiled product keeps in this process: measured with a weight like the model's."""
+    if not packs(torch.empty(0, dtype=weight.dtype)):
+        return 0.0
+    width = weight.shape[1]
+    product = Product(torch.zeros(2 * width, width, dtype=weight.dtype), None)
+    inputs = torch.zeros(3 * rows, width, dtype=weight.dtype)
+    product(inputs)
+    before = resident_memory()
+    for count in range(rows, 2 * rows):
+        product(inputs[:count])
+    return max(0.0, (resident_memory() - before) / rows)
 
 
 def of_blocks(sizes: Iterable[int]) -> Moment:

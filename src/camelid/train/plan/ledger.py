@@ -89,7 +89,8 @@ class Ledger(TorchDispatchMode):
         """Run one operation: on real tensors where all are real, else without memory."""
         kwargs = kwargs or {}
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        if func in _RANGES or (tensors and not any(isinstance(x, FakeTensor) for x in tensors)):
+        mask = not tensors and kwargs.get("dtype") == torch.bool  # model/attend.py keeps one for every later run
+        if func in _RANGES or mask or (tensors and not any(isinstance(x, FakeTensor) for x in tensors)):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
         if func is _ATEN._local_scalar_dense.default:

@@ -14,10 +14,14 @@ NOTHING = Moment(0, 0, 0)
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a run and the most bytes of tensors (or of a file that is mapped, a large one) in it."""
+    """A part of a run and the most bytes of tensors (or of a file that is mapped, a large one) in it.
+
+    compiled: bytes of the products that oneDNN has compiled until its end and keeps
+    """
 
     name: str
     most: Moment
+    compiled: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,15 @@ class Weights:
 
     file: int
     cast: bool
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Bytes of compiled products after each part of a run: they only become more."""
+
+    before: float = 0.0
+    steps: float = 0.0
+    after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,14 @@ class Memory:
 
 
 def stretches_of(
-    phases: Phases, weights: Weights, *, adapter: bool, exam: Moment | None, scoring: Moment | None, saved: int
+    phases: Phases,
+    weights: Weights,
+    *,
+    adapter: bool,
+    exam: Moment | None,
+    scoring: Moment | None,
+    saved: int,
+    compiled: Compiled,
 ) -> list[Stretch]:
     """A run's life. exam: beside the model while it answers; scoring: with the model while it reads; None: not asked.
 
@@ -56,24 +76,25 @@ def stretches_of(
     file = Moment(weights.file, weights.file, 0)
     life = [Stretch("loading", frozen.plus(file) if weights.cast else kept(frozen))]
     if exam is not None and scoring is not None:
-        life.append(Stretch("retention before", kept(scoring.or_more(base.plus(exam)))))
+        life.append(Stretch("retention before", kept(scoring.or_more(base.plus(exam))), compiled.before))
     life += [
-        Stretch("forward", kept(phases.forward)),
-        Stretch("backward", kept(phases.backward_early)),
-        Stretch("backward", kept(phases.backward_late)),
-        Stretch("update", kept(phases.update)),
+        Stretch("forward", kept(phases.forward), compiled.steps),
+        Stretch("backward", kept(phases.backward_early), compiled.steps),
+        Stretch("backward", kept(phases.backward_late), compiled.steps),
+        Stretch("update", kept(phases.update), compiled.steps),
     ]
     trained = base.plus(phases.optimizer)
-    life.append(Stretch("reading final/ back", kept(trained).plus(Moment(saved, saved, 0))))
+    life.append(Stretch("reading final/ back", kept(trained).plus(Moment(saved, saved, 0)), compiled.steps))
     if exam is not None and scoring is not None:
-        life.append(Stretch("retention after", kept(scoring.or_more(base.plus(exam)).plus(phases.optimizer))))
+        again = scoring.or_more(base.plus(exam)).plus(phases.optimizer)
+        life.append(Stretch("retention after", kept(again), compiled.after))
     return life
 
 
-def memory_of(phases: Phases, life: list[Stretch], floor: float, *, kernels: float, pooled: bool) -> Memory:
+def memory_of(phases: Phases, life: list[Stretch], floor: float, *, pooled: bool) -> Memory:
     """The peak and its parts.
 
-    floor: bytes of the process without tensors. kernels: of products compiled in the course of the steps
+    floor: bytes of the process without tensors
     pooled: torch's own allocator holds the memory (on a GPU); else glibc's, which gives large blocks back and keeps
     the others
     """
@@ -82,11 +103,10 @@ def memory_of(phases: Phases, life: list[Stretch], floor: float, *, kernels: flo
     at = NOTHING
     for stretch in life:
         heap = max(heap, stretch.most.small)
-        compiled = compiled or (kernels if stretch.name == "forward" else 0.0)
-        here = stretch.most.live if pooled else floor + stretch.most.large + heap + compiled
+        here = stretch.most.live if pooled else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
         if here > peak:
-            peak, when, at = here, stretch.name, stretch.most
+            peak, when, at, compiled = here, stretch.name, stretch.most, stretch.compiled
     parts = {"the program itself": 0.0 if pooled else floor, "weights": phases.weights.live}
     if when in ("forward", "backward", "update"):
         parts["gradients"] = phases.gradients.live
@@ -95,7 +115,7 @@ def memory_of(phases: Phases, life: list[Stretch], floor: float, *, kernels: flo
         parts["activations"] = max(0.0, at.live - sum(parts.values()) + parts["the program itself"])
     elif when in ("reading final/ back", "retention after"):
         parts["optimiser"] = phases.optimizer.live
-    if compiled and when not in ("loading", "retention before"):
+    if compiled and not pooled:
         parts["compiled products"] = compiled
     rest = peak - sum(parts.values())
     parts[_REST.get(when, "kept by the allocator")] = max(0.0, rest)

@@ -16,8 +16,6 @@ from camelid.train.setup import Setup
 
 _REACHED = 0.5  # of a GPU's data sheet, in the products of a training step
 _DISPATCH = 8e-6  # seconds that an operation costs however small it is
-# oneDNN keeps so many compiled products; each length of a row needs some of its own
-_CACHE = 1024
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,3 @@ def _update(setup: Setup) -> float:
         if not first:
             best = min(best, time.perf_counter() - begin)
     return best
-
-
-def compiled(lengths: int, row: Work) -> int:
-    """Of how many row lengths oneDNN keeps the products, at most."""
-    return int(min(lengths, _CACHE / max(1.0, row.products)))

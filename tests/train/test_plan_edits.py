@@ -1,0 +1,71 @@
+"""The search for edits: single ones before several, the least costly first, none that does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from runs_for_tests import tiny_recipe
+
+from camelid.config import Recipe
+from camelid.errors import UserError
+from camelid.train.plan.draft import Drafter, Exam, Plan
+from camelid.train.plan.edits import candidates, edits_that_fit
+from camelid.train.plan.locate import located
+from camelid.train.plan.machines import this_machine
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A real plan; the tests put other figures in the place of its memory and pace."""
+    recipe = tiny_recipe(tmp_path_factory.mktemp("plan"), method="full", retention=False, max_length=256)
+    with located(recipe.base, accept_license=None, announce=print) as found:
+        return Drafter(found, this_machine, Exam([], 1), print).plan(recipe)
+
+
+def needing(plan: Plan, peak: float, price: float = 1.0) -> Plan:
+    """The plan with another peak, so many times as slow."""
+    pace = replace(plan.pace, token=plan.pace.token * price, update=plan.pace.update * price)
+    return replace(plan, memory=replace(plan.memory, peak=peak), pace=pace)
+
+
+def test_single_edits_that_fit_the_least_costly_first(plan: Plan) -> None:
+    costs = {"max_tokens_per_row=512": (90, 1.3), "gradient_checkpointing=true": (80, 1.4), "method=lora": (70, 0.7)}
+
+    def again(change: tuple[str, ...]) -> Plan:
+        return needing(plan, *costs.get(change[0], (150, 1.0)))
+
+    tight = needing(replace(plan, machine=plan.machine.with_memory(100)), 200)
+    edits = edits_that_fit(tight, lambda change: replace(again(change), machine=tight.machine))
+    assert [edit.overrides[0] for edit in edits] == [
+        "method=lora",
+        "max_tokens_per_row=512",
+        "gradient_checkpointing=true",
+    ]
+
+
+def test_several_together_where_none_is_enough(plan: Plan) -> None:
+    saves = {"max_tokens_per_row=512": 30, "gradient_checkpointing=true": 0, "optim=adafactor": 80}
+
+    def again(change: tuple[str, ...]) -> Plan:
+        if "method=lora" in change:
+            raise UserError("something else in the recipe forbids it")
+        saved = sum(saves.get(item, 0) for item in change)
+        return replace(needing(plan, 200 - saved), machine=tight.machine)
+
+    tight = needing(replace(plan, machine=plan.machine.with_memory(100)), 200)
+    (edit,) = edits_that_fit(tight, again)
+    assert edit.overrides == ("max_tokens_per_row=512", "optim=adafactor")
+
+
+def test_no_edit_is_named_that_does_not_fit(plan: Plan) -> None:
+    tight = needing(replace(plan, machine=plan.machine.with_memory(100)), 200)
+    assert edits_that_fit(tight, lambda change: replace(needing(plan, 150), machine=tight.machine)) == []
+
+
+def test_a_recipe_is_not_told_what_it_says_already(tmp_path: Path) -> None:
+    recipe: Recipe = tiny_recipe(
+        tmp_path, max_length=64, max_tokens_per_row=64, retention=False, gradient_checkpointing=True
+    )
+    assert candidates(recipe) == []
