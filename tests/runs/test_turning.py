@@ -26,12 +26,17 @@ CASES = {
     "noise adds up at last": (FALLING, _held(3.0, 2.2, 2.205, 2.21, 2.25), Turn(20, 40, 2.205, 2.25)),
     "worse than the base from the start": (FALLING, _held(2.0, 2.1, 2.2), Turn(0, 20, 2.0, 2.2)),
     "the training loss rises too": (RISING, _held(2.0, 2.1, 2.2, 2.3), None),
+    "falls and rises higher": (FALLING, _held(2.0, 1.9, 2.2), None),
+    "the training loss fell long before": (
+        [(float(step), 3.0 if step <= 20 else 1.0 if step <= 60 else 1.2) for step in range(1, 81)],
+        _held(3.0, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4, 2.6, 2.7), None,
+    ),
     "no step was recorded": ([], _held(2.0, 2.1, 2.2), None),
     "the first of two": (FALLING, _held(2.0, 1.5, 1.7, 1.8, 1.9), Turn(10, 30, 1.5, 1.8)),
     "not a number": (FALLING, _held(2.0, math.nan, 2.5, 2.6), None),
     "two evaluations": (FALLING, _held(2.0, 2.5), None),
     "no evaluation": (FALLING, [], None),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)

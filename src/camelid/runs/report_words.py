@@ -45,7 +45,7 @@ WORDS = {
     "precision": Words("Precision", "精确率"),
     "recall": Words("Recall", "召回率"),
     "f1": Words("F1", "F1 值"),
-    "support": Words("Right ones", "实际数量"),
+    "support": Words("In the data", "实际数量"),
     "score_it": Words("Score it on other rows", "用其他数据评分"),
     "tile_was": Words("was {before}", "原为 {before}"),
     "tile_kept": Words("plain questions still right", "常识题仍答对"),
