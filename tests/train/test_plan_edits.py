@@ -19,9 +19,10 @@ from camelid.train.plan.machines import this_machine
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A real plan; the tests put other figures in the place of its memory and pace."""
-    recipe = tiny_recipe(tmp_path_factory.mktemp("plan"), method="full", retention=False, max_length=256)
+    folder = tmp_path_factory.mktemp("plan")
+    recipe = tiny_recipe(folder, method="full", retention=False, max_length=256)
     with located(recipe.base, accept_license=None, announce=print) as found:
-        return Drafter(found, this_machine, Exam([], 1), print).plan(recipe)
+        return Drafter(found, this_machine, Exam([], 1), print, folder).plan(recipe)
 
 
 def needing(plan: Plan, peak: float, price: float = 1.0) -> Plan:

@@ -20,7 +20,7 @@ from camelid.model.packed import Product, packs
 from camelid.model.packed_layers import packed_bytes
 from camelid.model.virtual_tokens import token_shape
 from camelid.train.plan.ledger import LARGE, Moment
-from camelid.train.plan.machines import resident_memory
+from camelid.train.plan.machines import give_back, resident_memory
 
 
 def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], new_tokens: int) -> Moment:
@@ -70,6 +70,7 @@ def compiled_bytes(weight: Tensor, rows: int = 16) -> float:
     product = Product(torch.zeros(2 * width, width, dtype=weight.dtype), None)
     inputs = torch.zeros(3 * rows, width, dtype=weight.dtype)
     product(inputs)
+    give_back()
     before = resident_memory()
     for count in range(rows, 2 * rows):
         product(inputs[:count])
