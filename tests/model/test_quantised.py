@@ -34,30 +34,52 @@ def _quantised(bits: Any, dtype: torch.dtype = torch.float32, **shape: int) -> Q
     return made
 
 
-@pytest.mark.parametrize(("bits", "steps"), [(8, 254), (4, 15)])
-@given(
-    rows=st.integers(1, 9),
-    groups=st.integers(1, 5),
-    size=st.sampled_from([16, 32]),
-    spread=st.floats(1e-3, 30),
-    shift=st.floats(-3, 3),
-    seed=st.integers(0, 99),
-)
+_GROUPS = {
+    "rows": st.integers(1, 9),
+    "groups": st.integers(1, 5),
+    "spread": st.floats(1e-3, 30),
+    "shift": st.floats(-3, 3),
+    "seed": st.integers(0, 99),
+}
+
+
+@given(size=st.sampled_from([16, 32]), **_GROUPS)
 @settings(max_examples=40)
-def test_no_value_is_off_by_more_than_half_a_step(
-    bits: Any, steps: int, rows: int, groups: int, size: int, spread: float, shift: float, seed: int
+def test_in_8_bits_no_value_is_off_by_more_than_half_a_step(
+    rows: int, groups: int, size: int, spread: float, shift: float, seed: int
 ) -> None:
     weight = _weight(rows, groups * size, seed) * spread + shift
-    made = quantised(weight, bits, torch.float32)
+    made = quantised(weight, 8, torch.float32)
     assert made is not None
     by_group = weight.view(rows, -1, group_of(groups * size) or 0)
-    if bits == 8:
-        reach = 2 * by_group.abs().amax(-1, keepdim=True)
-    else:
-        reach = by_group.amax(-1, keepdim=True) - by_group.amin(-1, keepdim=True)
-    # half a step, and what scale and low lose as float16: a share, and near zero half of its smallest step
-    allowed = reach / steps / 2 + (reach + by_group.abs().amax(-1, keepdim=True)) * 2**-10 + (steps + 1) * 2**-25
+    largest = by_group.abs().amax(-1, keepdim=True)
+    # half a step, and what the scale loses as float16: a share, and near zero half of its smallest step
+    allowed = largest / 254 + largest * 2**-10 + 127 * 2**-25
     assert bool(((made.dense().view(by_group.shape) - by_group).abs() <= allowed).all())
+
+
+@given(**_GROUPS)
+@settings(max_examples=40)
+def test_in_4_bits_no_group_is_further_off_than_in_ggml(
+    rows: int, groups: int, spread: float, shift: float, seed: int
+) -> None:
+    weight = _weight(rows, groups * 32, seed) * spread + shift
+    made = quantised(weight, 4, torch.float32)
+    assert made is not None
+    kind = GGMLQuantizationType.Q4_1
+    theirs = torch.from_numpy(quants.dequantize(quants.quantize(weight.numpy(), kind), kind))
+    ours, theirs = ((w - weight).view(rows, -1, 32).square().sum(-1) for w in (made.dense(), theirs))
+    # where ggml's own arithmetic rounds a value the other way at a border between two codes
+    assert bool((ours <= theirs * 1.001 + 1e-9).all())
+
+
+def test_4_bits_fit_better_than_the_range_of_the_values() -> None:
+    weight = _weight(64, 640)
+    made = quantised(weight, 4, torch.float32)
+    assert made is not None
+    kind = GGMLQuantizationType.Q4_1
+    theirs = torch.from_numpy(quants.dequantize(quants.quantize(weight.numpy(), kind), kind))
+    assert float((made.dense() - weight).norm()) < 0.92 * float((theirs - weight).norm())
 
 
 @pytest.mark.parametrize(("bits", "kind"), [(8, "Q8_0"), (4, "Q4_1")])

@@ -23,6 +23,8 @@ from camelid.generate.local import LiveGenerator
 from camelid.model.fused import fuse
 from camelid.model.layout import choose_layout, hidden_states
 from camelid.model.load import load_model
+from camelid.model.packed import PackedLinear, Routing
+from camelid.model.packed_layers import packed
 from camelid.model.quantised import QuantisedWeight, weights_of
 from camelid.train.finish import BASE_FILE, save_final
 
@@ -105,6 +107,10 @@ def test_it_answers_while_it_is_trained(tmp_path: Path, quantization: str) -> No
     asked = [Conversation((Message("user", text),), Origin("test", 1)) for text in ("你好", "Sort these numbers: 3, 1")]
     sampling = Sampling(max_new_tokens=8, temperature=0)
     count = len(weights_of(lm))
+    with packed(lm, Routing(), layout="tree"):  # no float copy of the base, for as long as it answers
+        products = [module._product for module in lm.modules() if isinstance(module, PackedLinear)]
+        assert len(products) == 3 * 4
+        assert all(isinstance(product.weight, QuantisedWeight) for product in products)
     ours = [answer.text for answer in LiveGenerator(lm, renderer).generate(asked, sampling)]
     assert len(weights_of(lm)) == count > 0
     _dequantise(lm)

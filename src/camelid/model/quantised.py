@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from camelid.model.quantised_codes import eight_bits, four_bits
+
 Bits = Literal[8, 4]
 
 _BLOCK = 1 << 18  # values dequantised at a time: the float32 ones stay in the cache of a core
@@ -99,24 +101,18 @@ class QuantisedWeight(Tensor):
         out.copy_(values)
 
     def fill(self, start: int, values: Tensor) -> None:
-        """Quantise float values (n, I) into the rows from `start` on.
-
-        8 bits: scale = max|w| / 127 (ggml's Q8_0). 4 bits: scale = (max - min) / 15, low = min (Q4_1).
-        """
+        """Quantise float values (n, I) into the rows from `start` on."""
         step = max(1, _BLOCK // self.shape[1])
         for begin in range(0, len(values), step):
             piece = values[begin : begin + step].float()
             rows = slice(start + begin, start + begin + len(piece))
             groups = piece.view(len(piece), self.scale.shape[1], -1)
             if self.low is None:
-                self.scale[rows] = groups.abs().amax(-1) / 127
-                self.codes[rows] = _codes(groups, self.scale[rows], -127, 127).view(piece.shape)
+                self.scale[rows], found = eight_bits(groups)
+                self.codes[rows] = found.view(piece.shape)
                 continue
-            smallest = groups.amin(-1)
-            self.scale[rows], self.low[rows] = (groups.amax(-1) - smallest) / 15, smallest
-            from_low = groups - self.low[rows].float()[..., None]
-            codes = _codes(from_low, self.scale[rows], 0, 15).to(torch.uint8).view(piece.shape)
-            first, second = codes.chunk(2, 1)
+            self.scale[rows], self.low[rows], found = four_bits(groups)
+            first, second = found.to(torch.uint8).view(piece.shape).chunk(2, 1)
             self.codes[rows] = first | (second << 4)
 
     def _with(self, change: Any, dtype: torch.dtype) -> QuantisedWeight:
@@ -266,12 +262,6 @@ def unfilled(
         return QuantisedWeight(codes, scale, None, dtype)
     codes = torch.zeros(rows, columns // 2, dtype=torch.uint8, device=device)
     return QuantisedWeight(codes, scale, torch.zeros_like(scale), dtype)
-
-
-def _codes(values: Tensor, scale: Tensor, least: int, most: int) -> Tensor:
-    """values / scale, rounded, in bounds; zero where the scale is."""
-    inverse = torch.where(scale > 0, 1 / scale.float(), 0.0)[..., None]
-    return (values * inverse).round_().clamp_(least, most)
 
 
 def weights_of(model: nn.Module) -> dict[str, QuantisedWeight]:
