@@ -30,7 +30,7 @@ from camelid.runs.metrics import read_metrics
         (["space.lora.r=[0]"], "lora.r=0"),
         (["space=nowhere.yaml"], "no readable space"),
         (["learning_rat=1"], "unknown key"),
-        (["eval_fraction=0"], "no trial is trained on"),
+        (["eval_fraction=0"], "no run is trained on"),
     ],
 )
 def test_faults_are_found_before_the_first_trial(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camelid.runs.scatter import Curve, Dot, named_axis, number_axis, number_label, scatter
+from camelid.runs.chart import number_label
+from camelid.runs.scatter import Curve, Dot, named_axis, number_axis, scatter
 
 VALUES = st.lists(st.floats(1e-7, 1e6), min_size=1, max_size=12)
 

@@ -69,6 +69,16 @@ def result_of(
     return result
 
 
+def require_held_out(recipe: Recipe, path: Path, what: str) -> None:
+    """Raise UserError where a recipe holds nothing out to measure runs by. what: the study, as `a search`."""
+    if not (recipe.eval_data or recipe.eval_fraction):
+        raise UserError(
+            f"{what} needs rows that no run is trained on",
+            where=str(path),
+            mend="add eval_fraction=0.1, or eval_data=FILE",
+        )
+
+
 def held_out_losses(run: Path) -> list[tuple[float, float]]:
     """(share of all steps done, loss) of each evaluation so far, that before training at 0."""
     rows = read_metrics(run / "metrics.jsonl")

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from camelid.cli.child_run import NOTICE, measure_of, quality_of, result_of
-from camelid.cli.console import print_json, say
+from camelid.cli.arguments import read_value, whole_number
+from camelid.cli.child_run import NOTICE, measure_of, quality_of, require_held_out, result_of
+from camelid.cli.console import print_json, print_table, say
 from camelid.config import Recipe, load_recipe
 from camelid.errors import UserError
 from camelid.runs.comparison import Cell, Comparison, Measured, Rise, as_csv, as_markdown, rows, shown
@@ -23,7 +22,7 @@ from camelid.runs.comparison_page import render_comparison
 from camelid.runs.durable import write_durably
 from camelid.train.interrupt import Interrupts
 
-_METHODS = "[lora, full, ptuning2]"
+_METHODS = ("lora", "full", "ptuning2")
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ def plan(path: Path, arguments: Sequence[str]) -> Plan:
     """Read the command line. Raises UserError for every fault of a recipe, before the first minute is spent."""
     planned, seeds, overrides = _asked(arguments)
     recipe = load_recipe(path, overrides)
-    if not (recipe.eval_data or recipe.eval_fraction):
-        raise UserError(
-            "a comparison needs rows that no run is trained on",
-            where=str(path),
-            mend="add eval_fraction=0.1, or eval_data=FILE",
-        )
+    require_held_out(recipe, path, "a comparison")
     for one in planned:
         load_recipe(path, [*overrides, *one.overrides])
     return Plan(recipe, planned, seeds, overrides)
@@ -71,7 +65,7 @@ def compare(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
     if as_json:
         print_json({"directory": str(folder), "measure": comparison.measure, "methods": rows(comparison)})
     else:
-        _print(comparison)
+        print_table(*shown(comparison), justify="l")
     say(f"table: {folder}/compare.md, compare.csv; page: {folder}/compare.html")
     return 2 if any(cell.failed for cell in cells) else 0
 
@@ -97,24 +91,17 @@ def _cells(asked: Plan, path: Path, folder: Path, interrupts: Interrupts) -> lis
 
 def _asked(arguments: Sequence[str]) -> tuple[list[Planned], int, list[str]]:
     """(methods, seeds, the overrides of the recipe)."""
-    methods: Any = yaml.safe_load(_METHODS)
-    seeds: Any = 1
-    overrides = []
+    methods: list[Any] = list(_METHODS)
+    seeds, overrides = 1, []
     for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in ("methods", "seeds"):
-            overrides.append(argument)
-            continue
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"the value of '{key}' is not readable as YAML", where=argument) from error
+        key = argument.partition("=")[0]
         if key == "seeds":
-            seeds = parsed
+            seeds = whole_number(argument, "how many seeds each method is run with")
+        elif key == "methods":
+            value = read_value(argument)
+            methods = value if isinstance(value, list) else [value]
         else:
-            methods = parsed if isinstance(parsed, list) else [parsed]
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise UserError(f"seeds={seeds}: how many seeds each method is run with", mend="seeds=3")
+            overrides.append(argument)
     if not methods or not all(isinstance(item, str) and item.strip() for item in methods):
         raise UserError(
             "methods is a list of methods, each with its own fields behind it if it has any",
@@ -166,16 +153,3 @@ def _write(comparison: Comparison, folder: Path) -> None:
     write_durably(folder / "compare.md", as_markdown(comparison).encode())
     write_durably(folder / "compare.html", render_comparison(comparison).encode())
     write_durably(folder / "compare.json", json.dumps([asdict(cell) for cell in comparison.cells]).encode())
-
-
-def _print(comparison: Comparison) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    heads, body = shown(comparison)
-    table = Table(box=None, pad_edge=False)
-    for i, head in enumerate(heads):
-        table.add_column(head, justify="left" if i == 0 else "right", overflow="fold")
-    for row in body:
-        table.add_row(*row)
-    Console().print(table)

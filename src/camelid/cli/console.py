@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from camelid.errors import UserError
@@ -22,6 +22,22 @@ def quiet(text: str) -> None:
 def print_json(value: Any) -> None:
     """The one JSON object of `--json`, on standard output."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_table(heads: Sequence[str], body: Iterable[Sequence[str]], *, justify: str = "") -> None:
+    """A table on standard output, one line a row where the terminal is wide enough.
+
+    justify: `l` or `r` of each column; numbers (`r`) beyond it
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if justify[i : i + 1] == "l" else "right", overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    Console(file=sys.stdout).print(table)
 
 
 def exit_code(function: Callable[[], int | None], *, debug: bool) -> int:

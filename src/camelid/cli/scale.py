@@ -8,15 +8,14 @@ lie in the larger ones.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from camelid.cli.arguments import read_value, whole_number
-from camelid.cli.child_run import NOTICE, measure_of, quality_of, result_of
-from camelid.cli.console import print_json, say
+from camelid.cli.child_run import NOTICE, measure_of, quality_of, require_held_out, result_of
+from camelid.cli.console import print_json, print_table, say
 from camelid.config import Recipe, load_recipe
 from camelid.errors import UserError
 from camelid.runs.durable import make_directory, write_durably
@@ -62,12 +61,7 @@ def plan(path: Path, arguments: Sequence[str]) -> Plan:
             mend="shares='[0.1, 0.25, 0.5, 1]'",
         )
     recipe = load_recipe(path, overrides)
-    if not (recipe.eval_data or recipe.eval_fraction):
-        raise UserError(
-            "a scaling curve needs rows that no run is trained on",
-            where=str(path),
-            mend="add eval_fraction=0.1, or eval_data=FILE",
-        )
+    require_held_out(recipe, path, "a scaling curve")
     if recipe.max_steps is not None:
         raise UserError(
             "max_steps gives a small share more epochs than a large one; all shares are to have the same",
@@ -95,7 +89,7 @@ def scale(path: Path, arguments: Sequence[str], *, as_json: bool) -> int:
     if as_json:
         print_json({"directory": str(folder), **found})
     else:
-        _print(scaling)
+        print_table(*shown(scaling))
     answer = sentence(scaling)
     say(answer.en)
     say(answer.zh)
@@ -150,16 +144,3 @@ def _object(scaling: Scaling) -> dict[str, Any]:
         "shares": rows(scaling),
         "points": [asdict(point) for point in scaling.points],
     }
-
-
-def _print(scaling: Scaling) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    heads, body = shown(scaling)
-    table = Table(box=None, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right")
-    for row in body:
-        table.add_row(*row)
-    Console(file=sys.stdout).print(table)

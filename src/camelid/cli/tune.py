@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from camelid.cli.arguments import read_value, whole_number
-from camelid.cli.child_run import NOTICE, RESULT, Unwanted, held_out_losses, measure_of, quality_of, result_of
-from camelid.cli.console import print_json, say
+from camelid.cli.child_run import (
+    NOTICE,
+    RESULT,
+    Unwanted,
+    held_out_losses,
+    measure_of,
+    quality_of,
+    require_held_out,
+    result_of,
+)
+from camelid.cli.console import print_json, print_table, say
 from camelid.config import Recipe, load_recipe
 from camelid.errors import UserError
 from camelid.runs.directory import set_aside
@@ -65,12 +73,7 @@ def plan(path: Path, arguments: Sequence[str]) -> Plan:
         else:
             overrides.append(argument)
     recipe = load_recipe(path, overrides)
-    if not (recipe.eval_data or recipe.eval_fraction):
-        raise UserError(
-            "a search needs rows that no trial is trained on",
-            where=str(path),
-            mend="add eval_fraction=0.1, or eval_data=FILE",
-        )
+    require_held_out(recipe, path, "a search")
     if recipe.resume not in ("auto", "no"):
         raise UserError("a search begins no trial from a checkpoint", where="resume", mend="resume=auto, or resume=no")
     beside = path.with_suffix(".space.yaml")
@@ -272,16 +275,7 @@ def _tell(search: Search, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"directory": str(folder), **as_object(search)})
     else:
-        from rich.console import Console
-        from rich.table import Table
-
-        heads, body = shown(search)
-        table = Table(box=None, pad_edge=False)
-        for i, head in enumerate(heads):
-            table.add_column(head, justify="left" if i == 0 else "right", overflow="fold")
-        for row in body:
-            table.add_row(*row)
-        Console(file=sys.stdout).print(table)
+        print_table(*shown(search), justify="l")
     say(verdict(search))
     if search.best is not None:
         say(f"train it: camelid train {folder}/best.yaml")

@@ -52,7 +52,7 @@ def line_chart(lines: Sequence[Line], *, width: int, height: int, style: str, ti
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
     x_ticks = round_ticks(min(xs), max(xs), max(3, width // 110), whole=True)
     y_values = round_ticks(min(ys), max(ys), y_ticks)
-    margin = 14 + 7 * max(len(_label(value)) for value in y_values)
+    margin = 14 + 7 * max(len(number_label(value)) for value in y_values)
     frame = _Frame(
         left=margin,
         right=width - 14,
@@ -121,7 +121,8 @@ def _widened(low: float, high: float) -> Point:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _label(value: float) -> str:
+def number_label(value: float) -> str:
+    """A number as a tick shows it: 1e-5, 0.003, 2,000."""
     if value and abs(value) < 1e-3:
         return f"{value:.0e}".replace("e-0", "e-")
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
@@ -135,12 +136,12 @@ def _grid(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> 
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="tick" x="{}" y="{}" dy="4" '
                 'text-anchor="end">{}</text>'
-            ).format(frame.left, frame.right, at, at, frame.left - 8, at, _label(value))
+            ).format(frame.left, frame.right, at, at, frame.left - 8, at, number_label(value))
         )
     for value in x_ticks:
         parts.append(
             Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                frame.x(value), frame.bottom + 18, _label(value)
+                frame.x(value), frame.bottom + 18, number_label(value)
             )
         )
     axis = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(

@@ -10,13 +10,11 @@ from markupsafe import Markup
 from camelid.runs.chart import round_ticks
 from camelid.runs.comparison import Comparison, rows, shown
 from camelid.runs.report_page import render_page
-from camelid.runs.report_words import Words
+from camelid.runs.report_words import MEASURES, Words
 
 _HEADS = {
     "method": Words("method", "方法"),
-    "accuracy": Words("accuracy", "准确率"),
-    "entity F1": Words("entity F1", "实体 F1"),
-    "held-out loss": Words("held-out loss", "验证集损失"),
+    **MEASURES,
     "trained": Words("trained parameters", "可训练参数"),
     "share": Words("share", "占比"),
     "peak memory": Words("peak memory", "峰值内存"),

@@ -28,6 +28,13 @@ class Words:
         return Words(self.en.format(**en), self.zh.format(**zh))
 
 
+# What a run is judged by, under the names of `cli/child_run.measure_of`.
+MEASURES = {
+    "held-out loss": Words("held-out loss", "验证集损失"),
+    "accuracy": Words("accuracy", "准确率"),
+    "entity F1": Words("entity F1", "实体 F1"),
+}
+
 WORDS = {
     "title": Words("Training report", "训练报告"),
     "light": Words("Light", "浅色"),

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from camelid.runs.report_words import Words
+from camelid.runs.report_words import MEASURES, Words
 from camelid.runs.scaling import Scaling
 from camelid.runs.student import student_t
 
-_MEASURES = {
-    "held-out loss": Words("held-out loss", "验证集损失"),
-    "accuracy": Words("accuracy", "准确率"),
-    "entity F1": Words("entity F1", "实体 F1"),
-}
 _ANSWERS = {
     "yes": Words(
         "More data is worth it: from {rows} to {double} rows the {measure} should {verb} by {gain} (95%: {low} to "
@@ -51,7 +46,7 @@ def sentence(scaling: Scaling) -> Words:
     return answer.filled(
         rows=f"{scaling.most:,}",
         double=f"{2 * scaling.most:,}",
-        measure=_MEASURES[scaling.measure],
+        measure=MEASURES[scaling.measure],
         verb=Words("fall", "下降") if falls else Words("rise", "上升"),
         gain=f"{fit.gain:.3g}",
         low=f"{fit.low:.3g}",
@@ -63,7 +58,7 @@ def sentence(scaling: Scaling) -> Words:
 
 def measure_words(scaling: Scaling) -> Words:
     """The measure in both languages."""
-    return _MEASURES[scaling.measure]
+    return MEASURES[scaling.measure]
 
 
 def rows(scaling: Scaling) -> list[dict[str, Any]]:

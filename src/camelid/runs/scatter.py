@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from camelid.runs.chart import round_ticks
+from camelid.runs.chart import number_label, round_ticks
 
 Point = tuple[float, float]
 
@@ -64,13 +64,6 @@ def number_axis(values: Sequence[float], *, log: bool = False, ticks: int = 5, w
 def named_axis(names: Sequence[str]) -> Axis:
     """An axis with a place for each name: 0, 1, 2 ..."""
     return Axis(-0.5, len(names) - 0.5, False, list(enumerate(names)))
-
-
-def number_label(value: float) -> str:
-    """A number as a tick shows it: 1e-5, 0.003, 2,000."""
-    if value and abs(value) < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def scatter(

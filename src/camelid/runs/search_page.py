@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from camelid.runs.report_page import render_page
-from camelid.runs.report_words import Words
+from camelid.runs.report_words import MEASURES, Words
 from camelid.runs.scatter import Axis, Curve, Dot, named_axis, number_axis, scatter
 from camelid.runs.search import Search, Tried, shown
 from camelid.runs.space import Dimension, Range, written
 
-_MEASURES = {
-    "held-out loss": Words("held-out loss", "验证集损失"),
-    "accuracy": Words("accuracy", "准确率"),
-    "entity F1": Words("entity F1", "实体 F1"),
-}
-_HEADS = {"trial": Words("trial", "试验"), "minutes": Words("minutes", "分钟")} | _MEASURES
+_HEADS = {"trial": Words("trial", "试验"), "minutes": Words("minutes", "分钟")} | MEASURES
 _NOTES = {
     "final": Words(
         "Share of each field in what set the best three in ten trials apart (PED-ANOVA), by their final figure.",
@@ -49,7 +44,7 @@ def render_search(search: Search) -> str:
         title=Words("Hyper-parameter search", "超参数搜索"),
         name=search.title,
         tiles=_tiles(search),
-        measure=_MEASURES[search.measure],
+        measure=MEASURES[search.measure],
         trials=_trials(search),
         legend=_legend(search),
         importance=sorted(search.importance.items(), key=lambda pair: -pair[1]),
@@ -68,7 +63,7 @@ def _tiles(search: Search) -> list[tuple[str, Words, Words]]:
     counts = {state: sum(t.state == state for t in search.tried) for state in ("done", "pruned", "failed")}
     figure = "–" if best is None else f"{search.quality(best):.4f}"
     was = "–" if given is None else f"{search.quality(given):.4f}"
-    measure = _MEASURES[search.measure]
+    measure = MEASURES[search.measure]
     return [
         (
             figure,
