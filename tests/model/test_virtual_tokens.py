@@ -25,6 +25,7 @@ from virtual_subjects import COUNT, KINDS, virtual_model
 from camelid.data.tree import build_tree
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
+from camelid.model.adapter_parts import adapter_parts
 from camelid.model.fused import fuse
 from camelid.model.head import head_of
 from camelid.model.layout import choose_layout, hidden_states, ordinary_attention
@@ -73,6 +74,15 @@ def test_tree_equals_separate(architecture: str, kind: str) -> None:
         assert (batch_gradient - wanted_gradient).norm() <= 2e-5 * wanted_gradient.norm()
 
     check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_are_never_scaled(kind: str, tmp_path: Path) -> None:
+    made = virtual_model("llama", kind)
+    assert made.virtual is not None
+    made.virtual.save(tmp_path, "nowhere")
+    with pytest.raises(UserError, match="only LoRA adapters can be scaled"):
+        adapter_parts(tiny_model("llama"), tmp_path, scale=0.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from camelid.cli.console import print_json, say
 from camelid.cli.retention import changes, tell
 from camelid.data.examples import Examples, flat_order
 from camelid.data.ledger import Ledger
-from camelid.data.pack import pack_step
+from camelid.data.pack import EVALUATION_ROW_TOKENS, pack_step
 from camelid.data.render import Renderer
 from camelid.data.sources import read_records
 from camelid.data.templates import template_for
@@ -20,11 +19,9 @@ from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
 from camelid.model.adapters import Trainable
 from camelid.model.heldout import held_out_nll
-from camelid.model.load import source_vocabulary
+from camelid.model.load import trained_to_answer
 from camelid.model.resolve import Source
 from camelid.model.tuned import load_tuned
-
-_ROW_TOKENS = 2048
 
 
 def evaluate_chat(
@@ -32,14 +29,17 @@ def evaluate_chat(
 ) -> int:
     """Measure MODEL; the exit code."""
     tuned, vocabulary, layout = load_tuned(source, scale=scale, announce=say)
-    renderer = Renderer(vocabulary, template_for(template, vocabulary, announce=say), max_length)
+    ledger = Ledger()
+    renderer = Renderer(
+        vocabulary, template_for(template, vocabulary, announce=say), max_length, on_reject=ledger.reject
+    )
     found: dict[str, Any] = {"model": source.label, "adapter_scale": scale}
     if data is not None:
-        found |= {"data": data, **_on_rows(tuned, renderer, layout, data)}
+        found |= {"data": data, **_on_rows(tuned, renderer, layout, data, ledger)}
         say(f"{data}: loss {found['loss']:.4f}, perplexity {found['perplexity']:.2f} over {found['tokens']:,} tokens")
     say("measuring general text and plain questions ...")
     generator = LiveGenerator(tuned.lm, renderer, layout=layout)
-    answers = source_vocabulary(replace(source, adapter_directory=None)).chat_template is not None
+    answers = trained_to_answer(source)
     now = measure_general(generator, questions=True, answers=answers)
     if tuned.has_adapter:
         with tuned.without_adapter():
@@ -58,13 +58,11 @@ def evaluate_chat(
     return 0
 
 
-def _on_rows(tuned: Trainable, renderer: Renderer, layout: str, data: str) -> dict[str, Any]:
+def _on_rows(tuned: Trainable, renderer: Renderer, layout: str, data: str, ledger: Ledger) -> dict[str, Any]:
     """Mean loss over the tokens that the rows would teach."""
-    ledger = Ledger()
     records = list(read_records(data, seed=0, ledger=ledger, announce=say))
-    renderer.on_reject = ledger.reject
     examples = Examples(records, renderer, range(len(records)), reject=ledger.reject)
-    rows = pack_step(flat_order(examples), max(_ROW_TOKENS, renderer.max_length))
+    rows = pack_step(flat_order(examples), max(EVALUATION_ROW_TOKENS, renderer.max_length))
     examples.close()
     total, weight = held_out_nll(tuned.lm, rows, layout)
     if not weight:

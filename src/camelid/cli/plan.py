@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from camelid.cli.console import print_json, quiet, say
 from camelid.config import load_recipe
 from camelid.errors import UserError
 from camelid.evaluate.general import asked_of, prompts_of
-from camelid.model.load import source_vocabulary
+from camelid.model.load import trained_to_answer
 from camelid.train.plan.draft import Drafter, Exam, Plan
 from camelid.train.plan.edits import Edit, edits_that_fit
 from camelid.train.plan.locate import located
@@ -30,7 +29,7 @@ def plan(path: Path, overrides: Sequence[str], *, gpu: str | None, memory: str |
         located(recipe.base, accept_license=recipe.accept_license, announce=speak) as found,
         tempfile.TemporaryDirectory(prefix="camelid-plan-") as scratch,
     ):
-        answers = source_vocabulary(replace(found.source, adapter_directory=None)).chat_template is not None
+        answers = trained_to_answer(found.source)
         prompts, sampling = prompts_of(asked_of(answers), answers)
         exam = Exam(prompts, sampling.max_new_tokens)
 

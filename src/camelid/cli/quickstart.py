@@ -25,7 +25,7 @@ from camelid.errors import UserError
 from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
 from camelid.generate.local import LiveGenerator
-from camelid.model.load import resolve, source_vocabulary
+from camelid.model.load import resolve, trained_to_answer
 from camelid.runs.progress import Progress
 from camelid.runs.report_data import Perplexity, Retention, Sample, Share, Skill
 from camelid.train.distributed import World
@@ -70,7 +70,7 @@ def quickstart(*, name: str, maker: str, output_dir: Path, base: str, accept_lic
         output_dir=output_dir,
         base=base,
         accept_license=accept_license,
-        answers=source_vocabulary(source).chat_template is not None,
+        answers=trained_to_answer(source, with_adapter=True),
     )
     with Interrupts() as interrupts, opened_run(recipe, World(), interrupts) as run:
         tell_plan(run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 from camelid.cli.console import quiet
@@ -13,7 +12,7 @@ from camelid.errors import UserError
 from camelid.evaluate.general import Change, General, kept, measure_general, rise
 from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
-from camelid.model.load import source_vocabulary
+from camelid.model.load import trained_to_answer
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
 from camelid.runs.report_data import Perplexity, Retention, Skill
@@ -74,7 +73,7 @@ def _measure(setup: Setup, *, adapter: bool) -> General:
     off = nullcontext() if adapter or not trainable.has_adapter else trainable.without_adapter()
     with off:
         generator = LiveGenerator(trainable.lm, setup.data.renderer, layout=setup.layout)
-        answers = source_vocabulary(replace(setup.source, adapter_directory=None)).chat_template is not None
+        answers = trained_to_answer(setup.source)
         return measure_general(generator, questions=not setup.recipe.has_head, answers=answers)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from camelid.data.tree import TokenTree, _sort_key, build_tree, common_prefix
 
+EVALUATION_ROW_TOKENS = 2048  # of a row where no recipe says how long one is
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:

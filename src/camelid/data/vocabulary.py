@@ -118,6 +118,11 @@ class Vocabulary:
         )
 
 
+def chat_template_of(directory: Path) -> str | None:
+    """The chat template of a tokenizer directory, without reading its tokens. Raises UserError for damaged files."""
+    return _chat_templates(directory, _object(directory / "tokenizer_config.json"))[0]
+
+
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object, {} where the file is absent. Raises UserError where it is damaged."""
     if not file.is_file():

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from camelid.data.pack import pack_step
+from camelid.data.pack import EVALUATION_ROW_TOKENS, pack_step
 from camelid.data.tasks.asking import Asker
 from camelid.data.tasks.entities import Mention, mentions, numbered, tags_of
 from camelid.data.tasks.records import Classified, Tagged, TaskRecord
@@ -31,7 +31,6 @@ from camelid.generate.local import LiveGenerator
 from camelid.model.layout import edges_of, hidden_states
 
 ROWS_AT_ONCE = 64
-_ROW_TOKENS = 2048
 _MOST_NEW = 512  # tokens of an answer in JSON
 
 
@@ -55,7 +54,7 @@ def answer_records(
     records: Sequence[TaskRecord],
     layout: str,
     *,
-    row_tokens: int = _ROW_TOKENS,
+    row_tokens: int = EVALUATION_ROW_TOKENS,
     autocast: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Answered:
@@ -84,7 +83,7 @@ def class_logprobs(
     records: Sequence[TaskRecord],
     layout: str,
     *,
-    row_tokens: int = _ROW_TOKENS,
+    row_tokens: int = EVALUATION_ROW_TOKENS,
     autocast: bool = False,
 ) -> np.ndarray:
     """(N, C) float64: log-probability in nats of each class as the answer to each record's question."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from camelid.data.pack import Example, pack_step
+from camelid.data.pack import EVALUATION_ROW_TOKENS, Example, pack_step
 from camelid.data.tasks.schemes import OUTSIDE, entities
 from camelid.evaluate.interval import Share
 from camelid.model.class_head import class_logits
@@ -23,7 +23,6 @@ from camelid.model.layout import hidden_states
 from camelid.model.task_info import TaskInfo
 
 RESAMPLES = 1000  # of the bootstrap
-_ROW_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def predict(
     examples: Sequence[Example],
     layout: str,
     *,
-    row_tokens: int = _ROW_TOKENS,
+    row_tokens: int = EVALUATION_ROW_TOKENS,
     autocast: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[np.ndarray]:

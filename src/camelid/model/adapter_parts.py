@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import PeftConfig
 from peft.tuners.lora.layer import Linear as PeftLoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from camelid.errors import UserError
-from camelid.model.adapters import FusedLoraLinear, scale_adapter
-from camelid.model.load import load_adapter
+from camelid.model.adapters import FusedLoraLinear, load_fused, scale_adapter
 from camelid.model.packed_layers import PackedModel
 from camelid.model.projection import Projection
 from camelid.model.virtual import Virtual
 from camelid.model.virtual_start import learned_layers
-from camelid.model.virtual_tokens import InputTokens, VirtualTokens, is_virtual, load_virtual_tokens
+from camelid.model.virtual_tokens import InputTokens, VirtualTokens, is_virtual, load_virtual_tokens, refuse_scale
 
 
 @dataclass
@@ -57,15 +56,12 @@ def adapter_parts(model: nn.Module, directory: Path, layout: str = "tree", scale
     layout: the base's, as model/layout.py chose it; scale: as `scale_adapter` takes it
     """
     config = PeftConfig.from_pretrained(str(directory))
-    if scale != 1.0 and config.is_prompt_learning:
-        raise UserError("only LoRA adapters can be scaled, and these are virtual tokens", where=str(directory))
     if is_virtual(config):
+        refuse_scale(scale, directory)
         return virtual_parts(model, load_virtual_tokens(model, directory, config), layout, str(directory))
     if config.is_prompt_learning:
         raise UserError(f"adapters of the kind {config.peft_type} cannot be answered with", where=str(directory))
-    if isinstance(config, LoraConfig):
-        config._register_custom_module({nn.Linear: FusedLoraLinear})
-    wrapped = load_adapter(model, directory, trainable=False, config=config)
+    wrapped = load_fused(model, directory, config)
     scale_adapter(wrapped, scale, str(directory))
     inner = wrapped.get_base_model()
     parts = AdapterParts()

@@ -93,6 +93,13 @@ class Trainable:
         """The trained parameters by their name in `lm`."""
         return {name: p for name, p in self.lm.named_parameters() if p.requires_grad}
 
+    def ready(self, *, checkpointing: bool) -> None:
+        """Set training mode. checkpointing: keep only each layer's input, and compute the rest again for gradients."""
+        if checkpointing:
+            self.lm.activation_checkpointing_enable()  # type: ignore[operator]
+            self.lm.enable_input_require_grads()  # type: ignore[operator]
+        self.lm.train()
+
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The base alone. PEFT's own switch also visits every parameter, which took 34 ms of each step of SmolLM2."""
@@ -163,9 +170,15 @@ def continue_lora(model: nn.Module, directory: Path, settings: LoraSettings) -> 
                     where=str(directory),
                     mend="leave the lora settings out, or start from the adapter's own base",
                 )
-    config._register_custom_module({nn.Linear: FusedLoraLinear})
-    wrapped = load_adapter(model, directory, trainable=True, config=config)
+    wrapped = load_fused(model, directory, config, trainable=True)
     return Trainable(wrapped.get_base_model(), wrapped)  # type: ignore[arg-type]
+
+
+def load_fused(model: nn.Module, directory: Path, config: PeftConfig, *, trainable: bool = False) -> PeftModel:
+    """The model with the PEFT adapter in `directory` on it, its plain LoRA layers fused. Raises UserError."""
+    if isinstance(config, LoraConfig):
+        config._register_custom_module({nn.Linear: FusedLoraLinear})
+    return load_adapter(model, directory, trainable=trainable, config=config)
 
 
 def scale_adapter(wrapped: nn.Module, factor: float, where: str) -> None:

@@ -19,8 +19,8 @@ def held_out_nll(lm: nn.Module, rows: Sequence[Row], layout: str, *, autocast: b
     was_training = lm.training
     lm.eval()
     total = weight = 0.0
+    device = next(lm.parameters()).device
     for row in rows:
-        device = next(lm.parameters()).device
         with torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext():
             out = learnt_of(lm, hidden_states(lm, row.tree, layout), row)
         total -= float((out.weight * out.logp).sum())

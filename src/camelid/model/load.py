@@ -37,6 +37,7 @@ __all__ = [
     "resolve",
     "source_vocabulary",
     "tokenizer_directory",
+    "trained_to_answer",
 ]
 
 # Larger than any model there is: beyond it a config is hostile or damaged, and building it would eat all memory.
@@ -135,6 +136,16 @@ def source_vocabulary(source: Source) -> Vocabulary:
     if directory == source.directory:
         return own
     return replace(own, eos_ids=tuple(dict.fromkeys((*own.eos_ids, *_configured_ends(source.directory)))))
+
+
+def trained_to_answer(source: Source, *, with_adapter: bool = False) -> bool:
+    """Whether a model answers (its tokenizer brings a chat template) or only continues text.
+
+    with_adapter: with the template that its adapter was trained in, if that brought one; else the base alone
+    """
+    from camelid.data.vocabulary import chat_template_of
+
+    return chat_template_of(tokenizer_directory(source) if with_adapter else source.directory) is not None
 
 
 def _dtype(wanted: str | torch.dtype, say: Callable[[str], None]) -> torch.dtype:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from peft import LoraConfig, PeftConfig
+from peft import PeftConfig
 from torch import nn
 
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
-from camelid.model.adapters import FusedLoraLinear, Trainable, scale_adapter
+from camelid.model.adapters import Trainable, load_fused, scale_adapter
 from camelid.model.fused import fuse
 from camelid.model.layout import choose_layout
-from camelid.model.load import load_adapter, load_model, source_vocabulary
+from camelid.model.load import load_model, source_vocabulary
 from camelid.model.resolve import Source
-from camelid.model.virtual_tokens import attach, is_virtual, load_virtual_tokens
+from camelid.model.virtual_tokens import attach, is_virtual, load_virtual_tokens, refuse_scale
 
 
 def load_tuned(
@@ -43,13 +43,10 @@ def load_tuned(
 def _with_adapter(model: nn.Module, directory: Path, scale: float) -> Trainable:
     config = PeftConfig.from_pretrained(str(directory))
     if is_virtual(config):
-        if scale != 1:
-            raise UserError("only LoRA adapters can be scaled, and these are virtual tokens", where=str(directory))
+        refuse_scale(scale, directory)
         tokens = load_virtual_tokens(model, directory, config)
         attach(model, tokens)
         return Trainable(model, virtual=tokens)
-    if isinstance(config, LoraConfig):
-        config._register_custom_module({nn.Linear: FusedLoraLinear})
-    wrapped = load_adapter(model, directory, trainable=False, config=config)
+    wrapped = load_fused(model, directory, config)
     scale_adapter(wrapped, scale, str(directory))
     return Trainable(wrapped.get_base_model(), wrapped)

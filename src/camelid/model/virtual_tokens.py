@@ -221,6 +221,12 @@ def is_virtual(config: PeftConfig) -> bool:
     return config.peft_type in VIRTUAL_KINDS
 
 
+def refuse_scale(scale: float, directory: Path) -> None:
+    """Raise UserError for a scale other than 1 of virtual tokens: what they do is not proportional to anything."""
+    if scale != 1:
+        raise UserError("only LoRA adapters can be scaled, and these are virtual tokens", where=str(directory))
+
+
 def load_virtual_tokens(model: nn.Module, directory: Path, config: PeftConfig | None = None) -> VirtualTokens:
     """Read the virtual tokens of a PEFT adapter directory for this causal LM; they are not put into it.
 

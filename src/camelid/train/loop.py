@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -73,6 +73,18 @@ class SilentProgress:
         """Nothing."""
 
 
+@dataclass(frozen=True)
+class StepFigures:
+    """What an optimiser step came to over all ranks: mean loss, norm before clipping, edge weight, tokens, seconds."""
+
+    loss: float
+    gradient_norm: float
+    weight: float
+    useful: float
+    computed: float
+    seconds: float
+
+
 @dataclass
 class Counters:
     """What the loop carries from step to step; saved in each checkpoint."""
@@ -84,6 +96,13 @@ class Counters:
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_without_better: int = 0
+
+    def add(self, step: StepFigures) -> None:
+        """Count a step in."""
+        self.useful_tokens += int(step.useful)
+        self.computed_tokens += int(step.computed)
+        self.trained_tokens += step.weight
+        self.seconds += step.seconds
 
 
 @dataclass
@@ -173,31 +192,10 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
             step = outcome.step = batch.step + 1
             (loss_total,) = world.sum([loss_sum])
-            loss_mean = loss_total / max(weight, 1e-12)
             seconds = time.perf_counter() - began
-            counters.useful_tokens += int(useful)
-            counters.computed_tokens += int(computed)
-            counters.trained_tokens += weight
-            counters.seconds += seconds
-            outcome.losses.append(loss_mean)
-            values: dict[str, Any] = {
-                "loss": loss_mean,
-                "learning_rate": recipe.learning_rate * setup.factor(batch.step),
-                "grad_norm": norm,
-                "tokens_per_second": useful / seconds,
-                "computed_tokens_per_second": computed / seconds,
-                "peak_memory_bytes": peak_memory_bytes(world.device),
-            }
-            progress.update(
-                step,
-                loss_mean,
-                useful_tokens=int(useful),
-                computed_tokens=int(computed),
-                memory_bytes=values["peak_memory_bytes"],
-            )
-            if step % recipe.logging_steps == 0 or step == total:
-                outcome.curves["loss"].append((step, loss_mean))
-                _write(setup, metrics, step, values)
+            done = StepFigures(loss_total / max(weight, 1e-12), norm, weight, useful, computed, seconds)
+            counters.add(done)
+            _report(setup, done, outcome, progress, metrics, total)
             better = False
             due = step == total or (every and step % every == 0)
             if evaluation is not None and due:
@@ -226,9 +224,28 @@ def _curves_until(run: RunDirectory, step: int) -> dict[str, list[tuple[float, f
     return {key: [point for point in known.get(key, []) if point[0] <= step] for key in ("loss", "eval_loss")}
 
 
-def _write(setup: Setup, metrics: MetricsLog, step: int, values: dict[str, Any]) -> None:
+def _report(
+    setup: Setup, done: StepFigures, outcome: Outcome, progress: Progress, metrics: MetricsLog, total: int
+) -> None:
+    """Tell what a step came to: the outcome, whoever watches, and metrics.jsonl where the step is one to be logged."""
+    step, memory = outcome.step, peak_memory_bytes(setup.world.device)
+    outcome.losses.append(done.loss)
+    progress.update(
+        step, done.loss, useful_tokens=int(done.useful), computed_tokens=int(done.computed), memory_bytes=memory
+    )
+    if step % setup.recipe.logging_steps and step != total:
+        return
+    outcome.curves["loss"].append((step, done.loss))
     if setup.world.first:
-        metrics.write(step, **values)
+        metrics.write(
+            step,
+            loss=done.loss,
+            learning_rate=setup.recipe.learning_rate * setup.factor(step - 1),
+            grad_norm=done.gradient_norm,
+            tokens_per_second=done.useful / done.seconds,
+            computed_tokens_per_second=done.computed / done.seconds,
+            peak_memory_bytes=memory,
+        )
 
 
 def row_loss(setup: Setup, row: Row) -> torch.Tensor:
@@ -357,7 +374,8 @@ def _evaluate_aside(
     """Evaluate after `step`, with the bar put aside meanwhile, and tell everyone; True if it is the best so far."""
     with progress.aside():
         loss = evaluate(setup, rows)
-    _write(setup, metrics, step, {"eval_loss": loss, "progress": step / setup.data.schedule.total_steps})
+    if setup.world.first:
+        metrics.write(step, eval_loss=loss, progress=step / setup.data.schedule.total_steps)
     outcome.eval_losses.append((step, loss))
     outcome.curves["eval_loss"].append((step, loss))
     # what the base can do is a comparison, not a candidate: no checkpoint of it exists

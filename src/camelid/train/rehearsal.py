@@ -21,7 +21,7 @@ from camelid.data.skills.replay import general_prompts
 from camelid.errors import UserError
 from camelid.generate.base import Generator, Request, Sampling
 from camelid.generate.opening import Wanted, open_generator
-from camelid.model.load import resolve, source_vocabulary
+from camelid.model.load import resolve, trained_to_answer
 from camelid.runs.durable import write_durably
 
 Say = Callable[[str], None]
@@ -37,13 +37,13 @@ _SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)|[。！？]")  # not the point
 def write_own_rows(recipe: Recipe, count: int, path: Path, say: Say) -> None:
     """Let the recipe's base write `count` rows (fewer, if it has little to say) as JSON Lines. Raises UserError."""
     source = resolve(recipe.base, accept_license=recipe.accept_license)
-    answers = source_vocabulary(source).chat_template is not None
+    # what is distilled is the base without its adapter, and so it must have written the rows
+    answers = trained_to_answer(source, with_adapter=not recipe.replay_distil)
     wanted = Wanted(
         recipe.base, engine="local", template=recipe.template, dtype=recipe.dtype, accept_license=recipe.accept_license
     )
     say(f"replay: the base writes {count} rows of its own ...")
     opened = open_generator(wanted, say)
-    # what is distilled is the base without its adapter, and so it must have written the rows
     kind = "base" if recipe.replay_distil else next(iter(opened.kinds.values()))
     model = next(name for name, of in opened.kinds.items() if of == kind)
     try:
@@ -78,8 +78,10 @@ def _written(
 ) -> list[dict[str, Any]]:
     requests = []
     for i, (language, text, seed) in enumerate(prompts):
-        told = Conversation((Message("user", text),), Origin("replay", i)) if answers else ""
-        prompt = generator.prepare(told or asked_after_examples(text, language))
+        if answers:
+            prompt = generator.prepare(Conversation((Message("user", text),), Origin("replay", i)))
+        else:
+            prompt = generator.prepare(asked_after_examples(text, language))
         stop = () if answers else ("\n",)
         sampling = Sampling(max_new_tokens=LONGEST, temperature=_TEMPERATURE, seed=seed, stop=stop)
         requests.append(Request(prompt, sampling, model))
@@ -109,10 +111,11 @@ def whole_sentences(text: str, *, ended: bool) -> str | None:
 def goes_in_circles(text: str) -> bool:
     """Whether a run of four words, or of eight Chinese characters, occurs twice: a loop is no ability to keep."""
     words = re.findall(r"[a-z0-9_']+|[^\W\d_a-z]", text.lower())
-    for of, length in ((words, 4), ([w for w in words if not w.isascii()], 8)):
-        runs = [tuple(of[i : i + length]) for i in range(len(of) - length + 1)]
-        if length == 4:
-            runs = [run for run in runs if any(w.isascii() for w in run)]
-        if len(set(runs)) < len(runs):
-            return True
-    return False
+    # four characters of Chinese are a word or two
+    mixed = [run for run in _runs(words, 4) if any(word.isascii() for word in run)]
+    chinese = _runs([word for word in words if not word.isascii()], 8)
+    return any(len(set(runs)) < len(runs) for runs in (mixed, chinese))
+
+
+def _runs(words: list[str], length: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]

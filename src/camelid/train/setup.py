@@ -129,10 +129,7 @@ def _prepare_model(
         )
     if data.task is None and layout == "tree" and (gap := check_head(trainable.lm)) > 0.05:
         raise UserError(f"the head of {type(model).__name__} does more than the configuration says (off by {gap:.1e})")
-    if recipe.gradient_checkpointing:
-        trainable.lm.activation_checkpointing_enable()  # type: ignore[operator]
-        trainable.lm.enable_input_require_grads()  # type: ignore[operator]
-    trainable.lm.train()
+    trainable.ready(checkpointing=recipe.gradient_checkpointing)
     return Setup(
         recipe=recipe,
         world=world,

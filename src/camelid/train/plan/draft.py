@@ -156,9 +156,9 @@ class Drafter:
             return sizes(self._built(recipe, data, dtype, depth)[0])
 
         two = depths(self._base, recipe, counted)
-        phases, of_row, of_update, scoring = self._rehearsed(recipe, data, dtype, layout, work, two)
+        phases, of_row, of_update, scoring = self._rehearsed(recipe, data, dtype, work, two)
         if timed is None:
-            pace = self._pace(recipe, data, dtype, layout, work, phases, of_row, of_update)
+            pace = self._pace(recipe, data, dtype, work, of_row, of_update)
         else:
             pace = self._scaled(timed, of_row, of_update, work, dtype)
         saved = saved_bytes(whole)
@@ -218,18 +218,11 @@ class Drafter:
         recipe: Recipe,
         data: TrainingData,
         dtype: torch.dtype,
-        layout: str,
         work: Workload,
         two: tuple[int, int],
     ) -> tuple[Phases, Work, Work, Moment | None]:
         """(memory, work of the longest row, of an update, memory of reading general text) of the whole depth."""
-        results = []
-        for depth in dict.fromkeys(two):
-            built = self._built(recipe, data, dtype, depth)
-            with without_memory() as ledger:
-                setup = self._setup(recipe, data, dtype, built, stand_in)
-                read = _reading(setup, ledger) if recipe.retention and not recipe.from_scratch else None
-                results.append((*rehearse(setup, work.rows[0], ledger, again=work.several), read))
+        results = [self._at_depth(recipe, data, dtype, work, depth) for depth in dict.fromkeys(two)]
         steps = 0.0 if len(results) == 1 else (self._base.layers - two[0]) / (two[1] - two[0])
         (phases, row, update, read), (phases2, row2, update2, read2) = results[0], results[-1]
         reading = None if read is None or read2 is None else read.towards(read2, steps)
@@ -277,9 +270,7 @@ class Drafter:
         recipe: Recipe,
         data: TrainingData,
         dtype: torch.dtype,
-        layout: str,
         work: Workload,
-        phases: Phases,
         of_row: Work,
         of_update: Work,
     ) -> Pace:
@@ -290,11 +281,11 @@ class Drafter:
             return reckoned
         layers = self._base.layers
         first = min(1 + (recipe.freeze.last_layers if recipe.method == "freeze" else 0), layers)
-        _, of_first = self._at_depth(recipe, data, dtype, work, first)
+        _, of_first, *_ = self._at_depth(recipe, data, dtype, work, first)
         # as many further layers as cost what the first model does: less would drown in the clock's noise
         each = (of_row.flops - of_first.flops) / max(1, layers - first)
         second = min(layers, first + max(2, math.ceil(of_first.flops / max(each, 1.0))))
-        needed, _ = self._at_depth(recipe, data, dtype, work, second)
+        needed, *_ = self._at_depth(recipe, data, dtype, work, second)
         most = max(stretch.live for stretch in needed.stretches)
         if second > first and most < _SHARE * self.machine.memory:
             return paces.measured_pace(
@@ -307,12 +298,13 @@ class Drafter:
 
     def _at_depth(
         self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, work: Workload, depth: int
-    ) -> tuple[Phases, Work]:
-        """(memory, work of the longest row) of the model of a depth."""
+    ) -> tuple[Phases, Work, Work, Moment | None]:
+        """What `_rehearsed` gives, of the model of a depth."""
         built = self._built(recipe, data, dtype, depth)
         with without_memory() as ledger:
             setup = self._setup(recipe, data, dtype, built, stand_in)
-            return rehearse(setup, work.rows[0], ledger, again=work.several)[:2]
+            read = _reading(setup, ledger) if recipe.retention and not recipe.from_scratch else None
+            return *rehearse(setup, work.rows[0], ledger, again=work.several), read
 
     def _scaled(self, timed: Plan, of_row: Work, of_update: Work, work: Workload, dtype: torch.dtype) -> Pace:
         """The pace of another plan, times what the operations of this one are reckoned to take beside that one's."""

@@ -20,7 +20,7 @@ _DISPATCH = 8e-6  # seconds that an operation costs however small it is
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds. row: a computed token of a row, forward and backward; update: one optimiser step's end.
+    """Seconds. token: a computed token of a row, forward and backward; update: the end of an optimiser step.
 
     kernels: bytes that products compiled for one more length of rows keep (measured; 0 where nothing is compiled)
     """

@@ -48,7 +48,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters in all and trained, and those of linear layers inside the decoder (what generation packs)."""
+    """How many parameters there are, and how many of them are trained."""
 
     parameters: int
     trained: int
@@ -81,10 +81,7 @@ def build(
         trainable = make_trainable(recipe, model, vocabulary)
         if task is not None:
             add_class_head(trainable.lm, task, seed=0)
-    if recipe.gradient_checkpointing:
-        trainable.lm.activation_checkpointing_enable()  # type: ignore[operator]
-        trainable.lm.enable_input_require_grads()  # type: ignore[operator]
-    trainable.lm.train()
+    trainable.ready(checkpointing=recipe.gradient_checkpointing)
     return trainable, layout
 
 
