@@ -44,6 +44,25 @@ def test_forgetting_over_several_seeds_is_a_mean_with_students_interval() -> Non
     assert (row["kept"], row["known"], row["retention_zh"]) == (7 / 8, 8, None)
 
 
+def test_what_is_kept_is_compared_on_the_same_questions() -> None:
+    """Nine that the first lost are kept and one is lost besides: Agresti & Min's interval, by hand."""
+    first = [_run(0, 0.5, kept=(90, 106), lost=frozenset(f"q{i}" for i in range(16)))]
+    second = [_run(0, 0.4, kept=(98, 106), lost=frozenset([*(f"q{i}" for i in range(7)), "other"]))]
+    other_base = [_run(0, 0.3, kept=(9, 10), lost=frozenset(["x"]))]
+    cells = [Cell("a", first), Cell("b", second), Cell("c", other_base)]
+    comparison = Comparison("mine", "accuracy", False, cells)
+    a, b, c = rows(comparison)
+    half = 1.959964 * math.sqrt(11 - 64 / 108) / 108
+    assert (b["gain"], b["gain_low"], b["gain_high"]) == pytest.approx((8 / 106, 8 / 108 - half, 8 / 108 + half))
+    assert a["gain"] is c["gain"] is None
+    assert "kept beside a |" in as_markdown(comparison)
+    assert f"| {8 / 106:+.1%} [{8 / 108 - half:+.1%}, {8 / 108 + half:+.1%}] |" in as_markdown(comparison)
+    page = render_comparison(comparison)
+    assert page.count("<circle") == 3 + 3 + 1
+    assert "保留率与 a 之差" in page
+    assert "kept beside" not in as_markdown(Comparison("mine", "accuracy", False, cells[1:2]))
+
+
 def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     cells = [
         Cell("a", [_run(0, 0.5, retention={"en": Rise(0.02, 0.01, 0.03), "zh": Rise(-0.01, -0.02, 0.0)}, kept=(3, 4))]),

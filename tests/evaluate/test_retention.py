@@ -12,8 +12,8 @@ import pytest
 from camelid.data.skills import make_skill_rows
 from camelid.data.skills.replay import load_replay
 from camelid.errors import UserError
-from camelid.evaluate.interval import Share
 from camelid.evaluate.retention import Question, choose_questions, load_questions, plain_questions
+from camelid.runs.interval import Share
 
 QUESTIONS = load_questions()
 

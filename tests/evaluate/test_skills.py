@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camelid.data.skills import make_skill_rows
-from camelid.evaluate.interval import Share
 from camelid.evaluate.skills import skill_accuracy
+from camelid.runs.interval import Share
 
 ROWS = make_skill_rows(5, 120, split="heldout")
 RIGHT = {row.prompt: row.answer for row in ROWS}

@@ -14,9 +14,10 @@ import pytest
 
 from camelid.config import make_recipe
 from camelid.runs.directory import RunDirectory
+from camelid.runs.interval import Share
 from camelid.runs.manifest import make_manifest
 from camelid.runs.report import write_report
-from camelid.runs.report_data import Cost, Perplexity, Price, Retention, Sample, Share, Sharing, Skill, TaskScore
+from camelid.runs.report_data import Cost, Perplexity, Price, Retention, Sample, Sharing, Skill, TaskScore
 from camelid.runs.report_words import WORDS, percent, size, spoken_count, spoken_duration
 
 

@@ -144,6 +144,7 @@ def _measured(recipe: Recipe, result: dict[str, Any], seed: int, run: Path) -> M
         },
         run=run.name,
         kept=(plain["still_right"], plain["right_before"]) if plain.get("right_before") else None,
+        lost=frozenset(plain["lost"]) if "lost" in plain else None,
     )
 
 
@@ -152,4 +153,5 @@ def _write(comparison: Comparison, folder: Path) -> None:
     write_durably(folder / "compare.csv", as_csv(comparison).encode())
     write_durably(folder / "compare.md", as_markdown(comparison).encode())
     write_durably(folder / "compare.html", render_comparison(comparison).encode())
-    write_durably(folder / "compare.json", json.dumps([asdict(cell) for cell in comparison.cells]).encode())
+    cells = [asdict(cell) for cell in comparison.cells]
+    write_durably(folder / "compare.json", json.dumps(cells, default=sorted, ensure_ascii=False).encode())  # sets

@@ -15,13 +15,13 @@ from camelid.data.sources import read_records
 from camelid.data.templates import template_for
 from camelid.errors import UserError
 from camelid.evaluate.general import General, measure_general
-from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
 from camelid.model.adapters import Trainable
 from camelid.model.heldout import held_out_nll
 from camelid.model.load import trained_to_answer
 from camelid.model.resolve import Source
 from camelid.model.tuned import load_tuned
+from camelid.runs.interval import Share
 
 
 def evaluate_chat(

@@ -26,8 +26,9 @@ from camelid.evaluate.exam import Exam, ExamResult
 from camelid.evaluate.retention import load_questions
 from camelid.generate.local import LiveGenerator
 from camelid.model.load import resolve, trained_to_answer
+from camelid.runs.interval import Share
 from camelid.runs.progress import Progress
-from camelid.runs.report_data import Perplexity, Retention, Sample, Share, Skill
+from camelid.runs.report_data import Perplexity, Retention, Sample, Skill
 from camelid.train.distributed import World
 from camelid.train.interrupt import Interrupts
 from camelid.train.loop import train as train_loop

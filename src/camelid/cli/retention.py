@@ -10,13 +10,12 @@ from typing import Any
 from camelid.cli.console import quiet
 from camelid.errors import UserError
 from camelid.evaluate.general import Change, General, kept, measure_general, rise
-from camelid.evaluate.interval import Share
 from camelid.generate.local import LiveGenerator
 from camelid.model.load import trained_to_answer
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
+from camelid.runs.interval import Share
 from camelid.runs.report_data import Perplexity, Retention, Skill
-from camelid.runs.report_data import Share as PageShare
 from camelid.train.setup import Setup
 
 _BEFORE = "before.json"
@@ -98,13 +97,13 @@ def for_report(figures: dict[str, Any] | None) -> Retention | None:
         skills=[
             Skill(
                 _LANGUAGES[k][0],
-                PageShare(v["before"], v["asked"]),
-                PageShare(v["after"], v["asked"]),
+                Share(v["before"], v["asked"]),
+                Share(v["after"], v["asked"]),
                 _LANGUAGES[k][1],
             )
             for k, v in figures["skills"].items()
         ],
-        kept=PageShare(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
+        kept=Share(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
         perplexity=[
             Perplexity(_LANGUAGES[k][0], v["before"], v["after"], _LANGUAGES[k][1])
             for k, v in figures["perplexity"].items()

@@ -10,11 +10,11 @@ from typing import Any
 from camelid.data.records import Conversation
 from camelid.data.skills import FAMILIES, make_skill_rows
 from camelid.evaluate.exam import PASSAGES, Exam
-from camelid.evaluate.interval import Z_95, Share
 from camelid.evaluate.perplexity import heldout_texts
 from camelid.evaluate.retention import MAX_NEW_TOKENS, Question, load_questions
 from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
+from camelid.runs.interval import Z_95, Share
 
 SKILL_ROWS = 40  # half Chinese, half English
 _SEED = 2

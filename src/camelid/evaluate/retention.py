@@ -16,8 +16,8 @@ from importlib import resources
 from camelid.data.question_text import asked_after_examples
 from camelid.data.records import Conversation, Message, Origin
 from camelid.errors import UserError
-from camelid.evaluate.interval import Share
 from camelid.evaluate.skills import Answer
+from camelid.runs.interval import Share
 
 MAX_NEW_TOKENS = 32
 FILE = "plain_questions.jsonl"

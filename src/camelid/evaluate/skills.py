@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from camelid.data.records import Conversation
 from camelid.data.skills import SkillRow, check_answer
-from camelid.evaluate.interval import Share
+from camelid.runs.interval import Share
 
 MAX_NEW_TOKENS = 64  # the longest right answer of the shipped families has fewer, in SmolLM2's tokens
 

@@ -17,10 +17,10 @@ from torch import nn
 
 from camelid.data.pack import EVALUATION_ROW_TOKENS, Example, pack_step
 from camelid.data.tasks.schemes import OUTSIDE, entities
-from camelid.evaluate.interval import Share
 from camelid.model.class_head import class_logits
 from camelid.model.layout import hidden_states
 from camelid.model.task_info import TaskInfo
+from camelid.runs.interval import Share
 
 RESAMPLES = 1000  # of the bootstrap
 

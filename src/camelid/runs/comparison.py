@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from camelid.runs.report_data import Share
+from camelid.runs.interval import Share, paired_difference, student_t
 from camelid.runs.report_words import size
-from camelid.runs.student import student_t
 
 COLUMNS: tuple[str, ...] = (
     "method", "quality", "low", "high", "trained", "share", "memory_bytes", "seconds", "tokens_per_second", "bytes",
     "retention_en", "retention_en_low", "retention_en_high", "retention_zh", "retention_zh_low", "retention_zh_high",
-    "kept", "kept_low", "kept_high", "known", "seeds", "run",
+    "kept", "kept_low", "kept_high", "known", "gain", "gain_low", "gain_high", "seeds", "run",
 )  # fmt: skip
 
 
@@ -39,6 +38,7 @@ class Measured:
 
     retention: how general text fared by language; empty where not measured
     kept: (still right, right before) of the plain questions; None where none were asked or known
+    lost: those that are no longer right; None where only their number is known
     """
 
     seed: int
@@ -53,6 +53,7 @@ class Measured:
     retention: dict[str, Rise]
     run: str
     kept: tuple[int, int] | None = None
+    lost: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Comparison:
     measure: str
     lower_is_better: bool
     cells: Sequence[Cell]
+
+    @property
+    def first(self) -> Cell | None:
+        """The first method as given, which what the others forget is compared with; None where it has no runs."""
+        return self.cells[0] if self.cells and self.cells[0].runs else None
 
     @property
     def ordered(self) -> list[Cell]:
@@ -126,8 +132,28 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                 right, known = sum(r for r, _ in asked), sum(k for _, k in asked)
                 row |= {"kept": right / known, "known": known}
                 row["kept_low"], row["kept_high"] = Share(right, known).interval
+                if (first := comparison.first) is not None and cell is not first:
+                    row["gain"], row["gain_low"], row["gain_high"] = _gain(first, cell)
         made.append(row)
     return made
+
+
+def _gain(first: Cell, cell: Cell) -> tuple[float, float, float] | tuple[None, None, None]:
+    """(more plain questions kept than by the first method, low, high) as shares: the same questions, seed by seed.
+
+    Paired, a difference is seen that two intervals side by side would hide. None where no seed has both.
+    """
+    theirs = {run.seed: run for run in first.runs}
+    gained = lost = total = 0
+    for run in cell.runs:
+        other = theirs.get(run.seed)
+        if other is None or other.kept is None or run.kept is None or other.lost is None or run.lost is None:
+            continue
+        if other.kept[1] != run.kept[1]:
+            continue  # another base, which knew others
+        gained, lost = gained + len(other.lost - run.lost), lost + len(run.lost - other.lost)
+        total += run.kept[1]
+    return paired_difference(gained, lost, total) if total else (None, None, None)
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -147,6 +173,8 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     heads = ["method", comparison.measure, "trained", "share", "peak memory", "minutes", "tokens/s", "saved"]
     heads += ["general en", "general zh"] if measured else []
     heads += ["plain questions kept"] if asked else []
+    paired = any(row["gain"] is not None for row in table)
+    heads += [f"kept beside {comparison.cells[0].name}"] if paired else []
     body = []
     for cell, row in zip(comparison.ordered, table, strict=True):
         if not cell.runs:
@@ -169,6 +197,9 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         if asked:
             share, low, high = row["kept"], row["kept_low"], row["kept_high"]
             cells.append("" if share is None else f"{share:.0%} of {row['known']} [{low:.0%}, {high:.0%}]")
+        if paired:
+            more, low, high = row["gain"], row["gain_low"], row["gain_high"]
+            cells.append("" if more is None else f"{more:+.1%} [{low:+.1%}, {high:+.1%}]")
         body.append(cells)
     return heads, body
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from camelid.runs.interval import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,29 +16,6 @@ class Sample:
     before: str
     after: str
     language: str = "en"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """`right` out of `total`."""
-
-    right: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """In [0, 1]; 0 if nothing was asked."""
-        return self.right / self.total if self.total else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95% interval of Wilson (1927): honest also near 0 and 1, where the plain normal one leaves [0, 1]."""
-        if not self.total:
-            return 0.0, 1.0
-        z, n, p = 1.959964, self.total, self.value
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True, slots=True)

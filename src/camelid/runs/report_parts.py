@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from camelid.runs.chart import Line, line_chart, smoothed
-from camelid.runs.report_data import Cost, Retention, Share, Sharing, TaskScore
+from camelid.runs.interval import Share
+from camelid.runs.report_data import Cost, Retention, Sharing, TaskScore
 from camelid.runs.report_run import RunFacts
 from camelid.runs.report_words import WORDS, Words, percent, size, spoken_count, spoken_duration
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from camelid.runs.student import student_t
+from camelid.runs.interval import student_t
 
 _EXPONENTS = np.geomspace(0.02, 2.0, 120)
 _LEAST_SHARES = 3  # a curve with an asymptote has no meaning on two

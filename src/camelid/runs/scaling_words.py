@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from camelid.runs.interval import student_t
 from camelid.runs.report_words import MEASURES, Words
 from camelid.runs.scaling import Scaling
-from camelid.runs.student import student_t
 
 _ANSWERS = {
     "yes": Words(

@@ -1,4 +1,4 @@
-"""How sure a share of right answers is."""
+"""How sure a figure is: intervals at 95% of shares, of their differences, and of means of few values."""
 
 from __future__ import annotations
 
@@ -37,3 +37,22 @@ class Share:
             return "0/0"
         low, high = self.interval
         return f"{self.right}/{self.total} = {self.value:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def paired_difference(gained: int, lost: int, total: int) -> tuple[float, float, float]:
+    """(difference, low, high) of two shares over the same `total` questions, of which one alone has `gained` right and
+    the other alone `lost`: the interval of Agresti & Min (2005), which holds for few differences and for none.
+    """
+    size, difference = total + 2, gained - lost
+    error = math.sqrt(gained + lost + 1 - difference**2 / size) / size
+    middle, half = difference / size, Z_95 * error
+    return difference / total, max(-1.0, middle - half), min(1.0, middle + half)
+
+
+# Student's t at 97.5% for 1, 2, 3 ... degrees of freedom; beyond them the normal's is near enough.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+def student_t(degrees: int) -> float:
+    """The quantile for so many degrees of freedom, at least 1."""
+    return _T[degrees - 1] if degrees <= len(_T) else Z_95
