@@ -233,7 +233,7 @@ def for_report(before: ExamResult, after: ExamResult) -> Retention:
             Skill(names[k][0], Share(old[k].right, old[k].total), Share(new[k].right, new[k].total), names[k][1])
             for k in names
         ],
-        kept=Share(plain["still_right"], plain["right_before"]),
+        kept=Share(plain["still_right"], plain["right_before"]) if plain["right_before"] else None,
         perplexity=[Perplexity(names[k][0], texts[k]["before"], texts[k]["after"], names[k][1]) for k in names],
     )
 
