@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ARCHITECTURES, tiny_model, with_random_adapter
 from token_trees import Paths, loss_and_gradient, weighted_paths
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from camelid.data.tree import TokenTree, below_a_run, build_tree
 from camelid.model import attend
@@ -214,3 +215,29 @@ def test_what_trees_do_not_support_is_refused() -> None:
             tree_attention(torch.nn.Module(), q, q, q, None, scaling=1.0, tree_layout=TreeLayout(tree, CPU), **wrong)
     with pytest.raises(ValueError, match="tree_layout"):
         tree_attention(torch.nn.Module(), q, q, q, None, scaling=1.0)
+
+
+class _Products(TorchDispatchMode):
+    """Notes the layout of every batched product: oneDNN compiles one for each, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.bmm.default:
+            self.seen.add(tuple((tuple(x.shape), x.stride()) for x in args))
+        return func(*args, **(kwargs or {}))
+
+
+def test_rows_of_all_lengths_share_few_products() -> None:
+    """40 rows, no two of one length, each with a shared part and five branches: forward and backward."""
+    with _Products() as products:
+        for n in range(100, 300, 5):
+            shared = np.arange(n // 2, dtype=np.int32)
+            paths = [np.concatenate((shared, np.full(n // 10 + i, 500 + i, np.int32))) for i in range(5)]
+            layout = TreeLayout(build_tree(paths, [np.zeros(len(path), np.float32) for path in paths]), CPU)
+            count = len(layout.tree)
+            q, k, v = (torch.randn(1, count, heads, 8).transpose(1, 2).requires_grad_() for heads in (6, 2, 2))
+            attend.attend_tree(q, k, v, layout, 0.3, None).sum().backward()
+    assert 6 <= len(products.seen) <= 6 * 12

@@ -53,12 +53,12 @@ def test_a_type_asked_for_is_obeyed_without_measuring(monkeypatch: pytest.Monkey
     assert compute_dtype("float32") == (torch.float32, "compute type: float32 (as asked)")
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "512"), ("64", "64")])
-def test_kernel_cache_is_bounded_unless_the_user_says_otherwise(before: str | None, after: str) -> None:
-    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+@pytest.mark.parametrize(("name", "ours"), [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")])
+@pytest.mark.parametrize("users", [None, "32"])
+def test_caches_of_products_are_bounded_unless_the_user_says_otherwise(name: str, ours: str, users: str | None) -> None:
     environment = {key: value for key, value in os.environ.items() if key != name}
-    if before is not None:
-        environment[name] = before
+    if users is not None:
+        environment[name] = users
     code = f"import camelid.model, os; print(os.environ[{name!r}])"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == after
+    assert done.stdout.strip() == (users or ours)

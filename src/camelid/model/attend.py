@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from camelid.data.tree import TokenTree, below_a_run
@@ -31,6 +31,10 @@ QUERIES_PER_BLOCK = 256  # keeps the scores of a block inside the second-level c
 # A block costs as much beside its scores (some twenty small operations, forward and backward) as so many scores:
 # short branches are cheaper together, with what they must not see masked, than one by one.
 SCORES_A_BLOCK = 8192
+# oneDNN compiles a product for every shape in bfloat16 and keeps it, half a megabyte each: blocks come in few shapes,
+# their queries and keys filled up to a multiple of these.
+QUERIES_MULTIPLE = 32
+KEYS_MULTIPLE = 64
 # Probabilities are kept for backward while they are at most so many times the numbers of the queries: up to a mean path
 # of 192 tokens where a head has 64. Computing them again takes a quarter of attention's time.
 KEPT_SCORES = 3
@@ -42,14 +46,37 @@ class Block:
 
     Keys are counted from the first virtual token, queries from the first node. The last interval ends with the last
     query's own key; query start + i sees none of the last (stop - start - 1 - i) keys.
-    `skip` (L, S) bool marks all that it does not see where that is not all: keys beyond the sliding window or of
-    another branch. None where there is nothing else to skip.
+    `skip` (queries, seen) bool marks all that it does not see where that is not all: keys beyond the sliding window or
+    of another branch. None where there is nothing else to skip.
+
+    The products are of `queries` and `seen` rows: those beyond the block's own are zeros, which no query of the block
+    sees and whose own results nobody reads.
     """
 
     start: int
     stop: int
     keys: tuple[tuple[int, int], ...]
     skip: Tensor | None
+
+    @property
+    def length(self) -> int:
+        """Queries of its own."""
+        return self.stop - self.start
+
+    @property
+    def width(self) -> int:
+        """Keys of its own."""
+        return sum(b - a for a, b in self.keys)
+
+    @property
+    def queries(self) -> int:
+        """Queries with those that fill the shape up."""
+        return _filled(self.length, QUERIES_MULTIPLE)
+
+    @property
+    def seen(self) -> int:
+        """Keys with those that fill the shape up."""
+        return _filled(self.width, KEYS_MULTIPLE)
 
 
 @dataclass(eq=False)
@@ -122,8 +149,22 @@ def _make_blocks(tree: TokenTree, virtual: int, window: int | None):
                 younger = key[None, :] > query[:, None]
                 if window is not None:
                     unseen |= depth[query][:, None] - depth[key][None, :] >= window
-                skip = torch.from_numpy(unseen | younger) if (unseen & ~younger).any() else None
+                if (unseen & ~younger).any():
+                    skip = _filled_up(unseen | younger)
             yield Block(start - virtual, stop - virtual, tuple(keys), skip)
+
+
+def _filled(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def _filled_up(skip: np.ndarray) -> Tensor:
+    """(L, S) -> (queries, seen): what fills up the keys is skipped by the block's queries."""
+    length, width = skip.shape
+    filled = np.zeros((_filled(length, QUERIES_MULTIPLE), _filled(width, KEYS_MULTIPLE)), bool)
+    filled[:length, :width] = skip
+    filled[:length, width:] = True
+    return torch.from_numpy(filled)
 
 
 def _groups(tree: TokenTree, virtual: int, depth: np.ndarray, size: int) -> list[list[tuple[int, int]]]:
@@ -205,7 +246,7 @@ class TreeAttention(torch.autograd.Function):
         for block in blocks:
             probs = _probabilities(_queries(q_KGND, block), _gather(k_KND, block), block, G)
             out = torch.bmm(probs, _gather(v_KND, block))
-            out_NKGD[block.start : block.stop] = out.view(K, G, -1, D).permute(2, 0, 1, 3)
+            out_NKGD[block.start : block.stop] = out.view(K, G, -1, D)[:, :, : block.length].permute(2, 0, 1, 3)
             if keep:
                 kept.append(probs)
         ctx.save_for_backward(q_KGND, k_KND, v_KND, *kept)
@@ -227,26 +268,29 @@ class TreeAttention(torch.autograd.Function):
             _scatter(grad_v, torch.bmm(probs.transpose(1, 2), grad), block)
             grad_probs = torch.bmm(grad, v.transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, probs.dtype)
-            grad_q[:, :, block.start : block.stop] = torch.bmm(grad_scores, k).view(K, G, -1, D)
+            part = torch.bmm(grad_scores, k).view(K, G, -1, D)
+            grad_q[:, :, block.start : block.stop] = part[:, :, : block.length]
             _scatter(grad_k, torch.bmm(grad_scores.transpose(1, 2), q), block)
         return grad_q.mul_(ctx.scale), grad_k.to(k_KND.dtype), grad_v.to(v_KND.dtype), None, None
 
 
 def _scores_of(blocks: list[Block]) -> int:
     """How many scores a head has."""
-    return sum((block.stop - block.start) * sum(b - a for a, b in block.keys) for block in blocks)
+    return sum(block.queries * block.seen for block in blocks)
 
 
 def _queries(q_KGND: Tensor, block: Block) -> Tensor:
-    """(K, G * L, D): the query heads of a group are stacked as rows, so keys and values are never repeated."""
+    """(K, G * queries, D): the query heads of a group are stacked as rows, so keys and values are never repeated."""
     K, _, _, D = q_KGND.shape
-    return q_KGND[:, :, block.start : block.stop].reshape(K, -1, D)
+    rows = q_KGND[:, :, block.start : block.stop]
+    return nn.functional.pad(rows, (0, 0, 0, block.queries - block.length)).reshape(K, -1, D)
 
 
 def _gather(x_KND: Tensor, block: Block) -> Tensor:
-    """(K, S, D): the keys (or values) that the block sees."""
+    """(K, seen, D): the keys (or values) that the block sees, laid out alike in every row of the data."""
     pieces = [x_KND[:, a:b] for a, b in block.keys]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+    K, _, D = x_KND.shape
+    return torch.cat([*pieces, x_KND.new_zeros(K, block.seen - block.width, D)], 1)
 
 
 def _scatter(total_KND: Tensor, part_KSD: Tensor, block: Block) -> None:
@@ -258,26 +302,26 @@ def _scatter(total_KND: Tensor, part_KSD: Tensor, block: Block) -> None:
 
 
 def _probabilities(q: Tensor, k: Tensor, block: Block, groups: int) -> Tensor:
-    """(K, G * L, S) softmax of q k^T over the keys that each query sees, computed in float32 inside one kernel."""
+    """(K, G * queries, seen) softmax of q k^T over the keys that each query sees, in float32 inside one kernel."""
     scores = torch.bmm(q, k.transpose(1, 2))
-    length = block.stop - block.start
-    square = scores.view(scores.shape[0], groups, length, -1)
+    square = scores.view(scores.shape[0], groups, block.queries, block.seen)
     if block.skip is not None:
         square.masked_fill_(block.skip.to(q.device), -torch.inf)
-    elif length > 1:  # only the last L columns can hold keys younger than the query
-        square[..., -length:].masked_fill_(_younger(length, q.device), -torch.inf)
+    else:  # only the block's own keys, and those that fill up, can be younger than a query
+        first = block.width - block.length
+        square[..., first:].masked_fill_(_younger(block.queries, block.seen - first, q.device), -torch.inf)
     return torch.softmax(scores, -1)
 
 
-_YOUNGER: dict[tuple[int, torch.device], Tensor] = {}
+_YOUNGER: dict[torch.device, Tensor] = {}
 
 
-def _younger(length: int, device: torch.device) -> Tensor:
-    """(L, L) bool, True where the key is younger than the query; cut from one cached square."""
-    size = max(QUERIES_PER_BLOCK, length)
-    if (size, device) not in _YOUNGER:
-        _YOUNGER[size, device] = torch.ones(size, size, dtype=torch.bool, device=device).triu_(1)
-    return _YOUNGER[size, device][:length, :length]
+def _younger(queries: int, keys: int, device: torch.device) -> Tensor:
+    """(queries, keys) bool, True where the key is younger than the query; cut from one cached square."""
+    if device not in _YOUNGER:
+        size = _filled(QUERIES_PER_BLOCK, QUERIES_MULTIPLE) + KEYS_MULTIPLE
+        _YOUNGER[device] = torch.ones(size, size, dtype=torch.bool, device=device).triu_(1)
+    return _YOUNGER[device][:queries, :keys]
 
 
 def tree_attention(
