@@ -63,6 +63,25 @@ def test_what_is_kept_is_compared_on_the_same_questions() -> None:
     assert "kept beside" not in as_markdown(Comparison("mine", "accuracy", False, cells[1:2]))
 
 
+def test_general_text_is_compared_on_the_same_passages() -> None:
+    """Every passage a tenth of a nat a token better: exp(-0.1) - 1, and no doubt about it."""
+    first = [_run(i, 0.5, passages={"en": [(10.0, 5), (20.0, 10)], "zh": [(3.0, 1), (1.0, 1)]}) for i in (0, 1)]
+    second = [_run(0, 0.4, passages={"en": [(9.5, 5), (19.0, 10)], "zh": [(2.0, 1), (1.0, 1)]})]
+    other_base = [_run(0, 0.3, passages={"en": [(9.0, 4), (19.0, 11)]})]
+    cells = [Cell("a", first), Cell("b", second), Cell("c", other_base)]
+    comparison = Comparison("mine", "accuracy", False, cells)
+    a, b, c = rows(comparison)
+    better = math.exp(-0.1) - 1
+    assert (b["beside_en"], b["beside_en_low"], b["beside_en_high"]) == pytest.approx((better,) * 3)
+    assert b["beside_zh"] == pytest.approx(math.exp(-0.5) - 1)
+    assert b["beside_zh_low"] < b["beside_zh"] < 0 < b["beside_zh_high"], "one passage of two says little"
+    assert a["beside_en"] is c["beside_en"] is None
+    text = as_markdown(comparison)
+    assert "general en beside a | general zh beside a |" in text
+    assert "| -9.5% [-9.5%, -9.5%] |" in text
+    assert "英文通用文本，与 a 相比" in render_comparison(comparison)
+
+
 def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     cells = [
         Cell("a", [_run(0, 0.5, retention={"en": Rise(0.02, 0.01, 0.03), "zh": Rise(-0.01, -0.02, 0.0)}, kept=(3, 4))]),

@@ -9,6 +9,8 @@ import pytest
 from program import camelid, recipe_file
 from tiny import tiny_base
 
+from camelid.runs.interval import paired_rise
+
 
 def _recipe(folder: Path, **fields: object) -> Path:
     """Of a task the rows are its own."""
@@ -44,6 +46,9 @@ def test_train_and_prove_and_answer(tmp_path: Path, fields: dict[str, object]) -
     forgotten = summary["retention"]["perplexity"]
     assert all(f["low"] <= f["rise"] <= f["high"] and f["before"] > 1 for f in forgotten.values())
     assert set(forgotten) == {"en", "zh"}
+    before = json.loads((tmp_path / "run" / "before.json").read_text())["text"]["zh"]
+    rise, *_ = paired_rise(before, summary["retention"]["passages"]["zh"])
+    assert rise == forgotten["zh"]["rise"]
     assert "general Chinese text, perplexity" in err
     assert "perplexity" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     code, out, err = camelid("verify", recipe, "--rows", "8", "--json", "retention=false")

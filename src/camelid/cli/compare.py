@@ -142,6 +142,7 @@ def _measured(recipe: Recipe, result: dict[str, Any], seed: int, run: Path) -> M
             language: Rise(change["rise"], change["low"], change["high"])
             for language, change in retention.get("perplexity", {}).items()
         },
+        passages=retention.get("passages", {}),
         run=run.name,
         kept=(plain["still_right"], plain["right_before"]) if plain.get("right_before") else None,
         lost=frozenset(plain["lost"]) if "lost" in plain else None,

@@ -54,6 +54,7 @@ def changes(before: General, after: General) -> dict[str, Any]:
     share = kept(before, after)
     return {
         "perplexity": {language: vars(change) for language, change in rises.items()},
+        "passages": after.text,
         "plain_questions": {
             "right_before": share.total,
             "still_right": share.right,

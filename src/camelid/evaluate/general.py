@@ -14,7 +14,7 @@ from camelid.evaluate.perplexity import heldout_texts
 from camelid.evaluate.retention import MAX_NEW_TOKENS, Question, load_questions
 from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
-from camelid.runs.interval import Z_95, Share
+from camelid.runs.interval import Passages, Share, paired_rise
 
 SKILL_ROWS = 40  # half Chinese, half English
 _SEED = 2
@@ -97,31 +97,14 @@ def prompts_of(asked: Sequence[Question], answers: bool) -> tuple[list[Conversat
     return [q.as_text for q in asked], _ONE_LINE
 
 
-def rise(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> Change:
-    """How the perplexity of the same passages changed: paired, so that easy and hard passages do not blur it.
-
-    The interval is the jackknife's over passages (Tukey 1958), on the logarithm. ValueError: other passages.
-    """
-    if [n for _, n in before] != [n for _, n in after]:
-        raise ValueError("before and after were not measured on the same tokens")
-    tokens = [n for _, n in before]
-    difference = [b - a for (a, _), (b, _) in zip(before, after, strict=True)]
-    total = sum(tokens)
-    change = sum(difference) / total
-    left_out = [(sum(difference) - d) / (total - n) for d, n in zip(difference, tokens, strict=True) if total > n]
-    k = len(left_out)
-    middle = sum(left_out) / k if k else change
-    error = math.sqrt((k - 1) / k * sum((value - middle) ** 2 for value in left_out)) if k > 1 else math.inf
-    old = math.exp(sum(nats for nats, _ in before) / total)
-    ends = [_share(change - Z_95 * error), _share(change + Z_95 * error)]
-    return Change(old, old * math.exp(change), _share(change), ends[0], ends[1])
+def rise(before: Passages, after: Passages) -> Change:
+    """How the perplexity of the same passages changed. ValueError: other passages."""
+    old = math.exp(sum(nats for nats, _ in before) / sum(n for _, n in before))
+    change, low, high = paired_rise(before, after)
+    return Change(old, old * (1 + change), change, low, high)
 
 
 def kept(before: General, after: General) -> Share:
     """Of the plain questions that were right before, those that are still right."""
     known = set(before.right)
     return Share(len(known & set(after.right)), len(known))
-
-
-def _share(log_change: float) -> float:
-    return math.expm1(min(log_change, 700.0))

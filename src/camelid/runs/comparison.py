@@ -9,16 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from camelid.runs.interval import Share, paired_difference, student_t
+from camelid.runs.interval import Passages, Share, paired_difference, paired_rise, student_t
 from camelid.runs.report_words import size
 
 COLUMNS: tuple[str, ...] = (
     "method", "quality", "low", "high", "trained", "share", "memory_bytes", "seconds", "tokens_per_second", "bytes",
     "retention_en", "retention_en_low", "retention_en_high", "retention_zh", "retention_zh_low", "retention_zh_high",
+    "beside_en", "beside_en_low", "beside_en_high", "beside_zh", "beside_zh_low", "beside_zh_high",
     "kept", "kept_low", "kept_high", "known", "gain", "gain_low", "gain_high", "seeds", "run",
 )  # fmt: skip
 
@@ -37,6 +38,7 @@ class Measured:
     """One run. interval: of its quality, where one measurement says how sure it is.
 
     retention: how general text fared by language; empty where not measured
+    passages: that text after training, passage by passage; empty where only its perplexity is known
     kept: (still right, right before) of the plain questions; None where none were asked or known
     lost: those that are no longer right; None where only their number is known
     """
@@ -52,6 +54,7 @@ class Measured:
     bytes: int
     retention: dict[str, Rise]
     run: str
+    passages: Mapping[str, Passages] = field(default_factory=dict)
     kept: tuple[int, int] | None = None
     lost: frozenset[str] | None = None
 
@@ -127,6 +130,9 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                     middle, *ends = _middle(rises)
                     row[f"retention_{language}"] = middle
                     row[f"retention_{language}_low"], row[f"retention_{language}_high"] = ends
+                if (first := comparison.first) is not None and cell is not first:
+                    beside = _beside(first, cell, language)
+                    row[f"beside_{language}"], row[f"beside_{language}_low"], row[f"beside_{language}_high"] = beside
             asked = [run.kept for run in cell.runs if run.kept is not None]
             if asked:
                 right, known = sum(r for r, _ in asked), sum(k for _, k in asked)
@@ -136,6 +142,21 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                     row["gain"], row["gain_low"], row["gain_high"] = _gain(first, cell)
         made.append(row)
     return made
+
+
+def _beside(first: Cell, cell: Cell, language: str) -> tuple[float, float, float] | tuple[None, None, None]:
+    """(rise of general text's perplexity from the first method to this, low, high): the same passages, seed by seed.
+
+    None where no seed has both.
+    """
+    theirs = {run.seed: run.passages[language] for run in first.runs if language in run.passages}
+    mine = {run.seed: run.passages[language] for run in cell.runs if language in run.passages}
+    both = [
+        Rise(*paired_rise(theirs[seed], passages))
+        for seed, passages in mine.items()
+        if [n for _, n in passages] == [n for _, n in theirs.get(seed, ())]  # else another base, with other tokens
+    ]
+    return _middle(both) if both else (None, None, None)
 
 
 def _gain(first: Cell, cell: Cell) -> tuple[float, float, float] | tuple[None, None, None]:
@@ -172,6 +193,8 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     asked = any(row["kept"] is not None for row in table)
     heads = ["method", comparison.measure, "trained", "share", "peak memory", "minutes", "tokens/s", "saved"]
     heads += ["general en", "general zh"] if measured else []
+    beside = [k for k in ("en", "zh") if any(row[f"beside_{k}"] is not None for row in table)]
+    heads += [f"general {k} beside {comparison.cells[0].name}" for k in beside]
     heads += ["plain questions kept"] if asked else []
     paired = any(row["gain"] is not None for row in table)
     heads += [f"kept beside {comparison.cells[0].name}"] if paired else []
@@ -192,16 +215,20 @@ def shown(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             size(row["bytes"]),
         ]
         for language in ("en", "zh") if measured else ():
-            change, low, high = (row[f"retention_{language}{end}"] for end in ("", "_low", "_high"))
-            cells.append("" if change is None else f"{change:+.1%} [{low:+.1%}, {high:+.1%}]")
+            cells.append(_change(row, f"retention_{language}"))
+        cells += [_change(row, f"beside_{language}") for language in beside]
         if asked:
             share, low, high = row["kept"], row["kept_low"], row["kept_high"]
             cells.append("" if share is None else f"{share:.0%} of {row['known']} [{low:.0%}, {high:.0%}]")
         if paired:
-            more, low, high = row["gain"], row["gain_low"], row["gain_high"]
-            cells.append("" if more is None else f"{more:+.1%} [{low:+.1%}, {high:+.1%}]")
+            cells.append(_change(row, "gain"))
         body.append(cells)
     return heads, body
+
+
+def _change(row: Mapping[str, Any], column: str) -> str:
+    value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    return "" if value is None else f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
 
 
 def as_markdown(comparison: Comparison) -> str:

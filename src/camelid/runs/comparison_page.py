@@ -25,17 +25,28 @@ _HEADS = {
     "general zh": Words("general Chinese", "中文通用文本"),
     "plain questions kept": Words("plain questions kept", "常识题保留"),
 }
+_BESIDE = {
+    "general en beside ": "英文通用文本，与 {} 相比",
+    "general zh beside ": "中文通用文本，与 {} 相比",
+    "kept beside ": "保留率与 {} 之差",
+}
 _NOTE = Words(
     "Bars are 95% intervals: over the seeds where there are several, of the one measurement otherwise. Time and memory "
     "are medians over the seeds. General text: how much its perplexity rose. Plain questions: share of those that the "
-    "base knew; beside the first method: the difference on the same questions, with its own interval.",
+    "base knew. Beside the first method: the difference on the same passages or questions, with its own interval.",
     "横线为 95% 区间：有多个种子时是种子之间的区间，否则是单次测量的区间。时间和内存取各种子的中位数。"
-    "通用文本：困惑度上升了多少。常识题：基座原本会的题中还答对多少；与第一种方法之差：同一批题目上的差别及其区间。",
+    "通用文本：困惑度上升了多少。常识题：基座原本会的题中还答对多少。与第一种方法相比：同样的段落或题目上的差别及其区间。",
 )
 # What a picture shows beside the quality: column of the table, what it is, whether it is a share in percent.
 _FORGETTING = {
     "retention_en": Words("General English text: rise of its perplexity", "英文通用文本：困惑度上升"),
     "retention_zh": Words("General Chinese text: rise of its perplexity", "中文通用文本：困惑度上升"),
+    "beside_en": Words(
+        "General English text: perplexity beside the first method's", "英文通用文本：困惑度与第一种方法相比"
+    ),
+    "beside_zh": Words(
+        "General Chinese text: perplexity beside the first method's", "中文通用文本：困惑度与第一种方法相比"
+    ),
     "kept": Words("Plain questions that are still right", "仍能答对的常识题"),
     "gain": Words("More of them kept than by the first method", "比第一种方法多保留的常识题"),
 }
@@ -68,8 +79,10 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _head(head: str) -> Words:
-    beside = head.removeprefix("kept beside ")
-    return Words(head, f"保留率与 {beside} 之差") if beside != head else _HEADS.get(head, Words(head, head))
+    for start, chinese in _BESIDE.items():
+        if head.startswith(start):
+            return Words(head, chinese.format(head.removeprefix(start)))
+    return _HEADS.get(head, Words(head, head))
 
 
 def picture(

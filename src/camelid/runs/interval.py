@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054  # the standard normal's two-sided 95% point
@@ -47,6 +48,29 @@ def paired_difference(gained: int, lost: int, total: int) -> tuple[float, float,
     error = math.sqrt(gained + lost + 1 - difference**2 / size) / size
     middle, half = difference / size, Z_95 * error
     return difference / total, max(-1.0, middle - half), min(1.0, middle + half)
+
+
+Passages = Sequence[tuple[float, int]]  # of each: summed -log p in nats, and its tokens
+
+
+def paired_rise(one: Passages, other: Passages) -> tuple[float, float, float]:
+    """(rise of the perplexity from one to the other, low, high) as shares, on the same passages: paired, so that easy
+    and hard ones do not blur it.
+
+    The interval is the jackknife's over passages (Tukey 1958), on the logarithm. ValueError: other passages.
+    """
+    if [n for _, n in one] != [n for _, n in other]:
+        raise ValueError("not measured on the same tokens")
+    tokens = [n for _, n in one]
+    difference = [b - a for (a, _), (b, _) in zip(one, other, strict=True)]
+    total = sum(tokens)
+    change = sum(difference) / total
+    left_out = [(sum(difference) - d) / (total - n) for d, n in zip(difference, tokens, strict=True) if total > n]
+    k = len(left_out)
+    middle = sum(left_out) / k if k else change
+    error = math.sqrt((k - 1) / k * sum((value - middle) ** 2 for value in left_out)) if k > 1 else math.inf
+    rise, low, high = (math.expm1(min(x, 700.0)) for x in (change, change - Z_95 * error, change + Z_95 * error))
+    return rise, low, high
 
 
 # Student's t at 97.5% for 1, 2, 3 ... degrees of freedom; beyond them the normal's is near enough.
