@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import weakref
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from camelid.train.distributed import World
 from camelid.train.loop import row_loss
 from camelid.train.objectives import objective_of
 from camelid.train.plan.ledger import LARGE, Ledger, Moment, without_memory
-from camelid.train.plan.memory import Stretch, memory_of
+from camelid.train.plan.machines import held_memory
+from camelid.train.plan.memory import Heap, Stretch, holes_of, memory_of
 from camelid.train.plan.phases import Phases, rehearse
 from camelid.train.plan.shadow import build, depths, drawn, filled, read_base, sizes, stand_in
 from camelid.train.plan.work import workload
@@ -175,14 +177,30 @@ def test_nothing_without_bytes_is_left_behind(tmp_path: Path) -> None:
 
 def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     nothing = Moment(0, 0, 0)
-    phases = Phases(*[nothing] * 8)
+    phases = replace(Phases(*[nothing] * 8), weights=Moment(150, 100, 50))
     life = [
         Stretch("loading", Moment(900, 500, 400)),
         Stretch("forward", Moment(300, 100, 200), 7),
         Stretch("backward", Moment(750, 300, 450), 7),
     ]
-    on_cpu = memory_of(phases, life, 1000, pooled=False)
-    assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1757}
+    on_cpu = memory_of(phases, life, Heap(floor=1000, holes=0.1))
+    assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1000 + 300 + 450 + 40 + 7}
     assert (on_cpu.peak, on_cpu.when) == (1900, "loading")
-    on_gpu = memory_of(phases, life, 1000, pooled=True)
+    on_gpu = memory_of(phases, life, None)
     assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}
+
+
+def test_holes_grow_with_the_lengths_of_rows_where_products_are_compiled() -> None:
+    grown = [holes_of(torch.bfloat16, lengths) for lengths in (1, 10, 50, 1000)]
+    assert grown == sorted(grown)
+    assert 0 < grown[0] < 0.3 < grown[1] < grown[-1] <= 1
+    assert holes_of(torch.float32, 1) == holes_of(torch.float32, 1000) > 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is held is told by glibc")
+def test_what_is_held_is_what_was_asked_for() -> None:
+    before = held_memory()
+    block = torch.empty(1 << 20, dtype=torch.uint8)
+    assert (1 << 20) <= held_memory() - before < (1 << 20) + (1 << 16)
+    del block
+    assert abs(held_memory() - before) < 1 << 16

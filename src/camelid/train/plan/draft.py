@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,17 @@ from camelid.train.plan.exam import answering, compiled_bytes, compiled_products
 from camelid.train.plan.ledger import Ledger, Moment, without_memory
 from camelid.train.plan.locate import Located
 from camelid.train.plan.machines import Machine, resident_memory
-from camelid.train.plan.memory import NOTHING, Compiled, Memory, Weights, file_of, memory_of, stretches_of
+from camelid.train.plan.memory import (
+    NOTHING,
+    Compiled,
+    Heap,
+    Memory,
+    Weights,
+    file_of,
+    holes_of,
+    memory_of,
+    stretches_of,
+)
 from camelid.train.plan.pace import Pace
 from camelid.train.plan.phases import Phases, Work, rehearse
 from camelid.train.plan.shadow import Sizes, build, depths, drawn, filled, names_layers, read_base, sizes, stand_in
@@ -42,7 +53,7 @@ from camelid.train.plan.work import Workload, sample_of, workload
 from camelid.train.setup import Setup, optimizers_of
 
 _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
-_CACHE = 1024  # compiled products that oneDNN keeps
+_CACHE = int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])  # compiled products that oneDNN keeps (model/__init__.py)
 _PASSAGE = 512  # tokens of general text that are read at once when forgetting is measured
 _TIMED = 4  # rows
 _SHARE = 0.4  # of the free memory that the timed model may take
@@ -162,7 +173,7 @@ class Drafter:
         else:
             pace = self._scaled(timed, of_row, of_update, work, dtype)
         saved = saved_bytes(whole)
-        exam, compiled = self._answering(recipe, data, dtype, pace.kernels * work.lengths)
+        exam, compiled = self._answering(recipe, data, dtype, of_row.products * work.lengths)
         life = stretches_of(
             phases,
             self._weights(recipe, dtype, phases),
@@ -172,7 +183,8 @@ class Drafter:
             saved=saved - (0 if recipe.has_adapter else _unread(whole)),
             compiled=compiled,
         )
-        memory = memory_of(phases, life, self._floor, pooled=self.machine.gpu)
+        heap = None if self.machine.gpu else Heap(self._floor, holes_of(dtype, work.lengths))
+        memory = memory_of(phases, life, heap)
         disk = disk_of(recipe, work.steps, phases, saved, self._found)
         return Plan(recipe, self.machine, sizes(whole), work, dtype, memory, disk, pace, (of_row, of_update))
 
@@ -229,9 +241,11 @@ class Drafter:
         return phases.towards(phases2, steps), row.towards(row2, steps), update.towards(update2, steps), reading
 
     def _answering(
-        self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, steps: float
+        self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, products: float
     ) -> tuple[Moment | None, Compiled]:
-        """(memory of answering questions, products that are compiled). steps: bytes of those of the steps."""
+        """(memory of answering questions, what is compiled). products: how many the steps compile."""
+        each = 0.0 if self.machine.gpu else self._compiled_bytes(dtype)
+        steps = each * min(products, _CACHE)
         if not recipe.retention or recipe.from_scratch:
             return None, Compiled(0, steps, steps)
         if recipe.has_head:
@@ -242,19 +256,14 @@ class Drafter:
             setup = self._setup(recipe, data, dtype, built, stand_in)
             most = answering(setup.trainable, setup.layout, prompts, self._exam.new_tokens)
             count = compiled_products(setup.trainable, setup.layout, prompts, self._exam.new_tokens)
-        if self.machine.gpu:
-            return most, Compiled()
-        weight: Tensor = setup.trainable.lm.get_input_embeddings().weight  # type: ignore[operator]
-        each = self._compiled_bytes(weight)
         alone = count // 3 if setup.trainable.peft is not None else count  # without the adapter's
-        before = each * min(alone, _CACHE)
-        return most, Compiled(before, before + steps, max(before + steps, min(each * count + steps, each * _CACHE)))
+        return most, Compiled(*(each * min(number, _CACHE) for number in (alone, alone + products, count + products)))
 
-    def _compiled_bytes(self, weight: Tensor) -> float:
+    def _compiled_bytes(self, dtype: torch.dtype) -> float:
         """Measured once a type: what is compiled already costs nothing."""
-        if weight.dtype not in self._each:
-            self._each[weight.dtype] = compiled_bytes(weight)
-        return self._each[weight.dtype]
+        if dtype not in self._each:
+            self._each[dtype] = compiled_bytes(dtype)
+        return self._each[dtype]
 
     def _weights(self, recipe: Recipe, dtype: torch.dtype, phases: Phases) -> Weights:
         loaded = dtype if recipe.has_adapter else torch.float32

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camelid.generate.cache import APART, capacity_of
 from camelid.generate.local import SLOTS
 from camelid.generate.step import BLOCK
 from camelid.model.adapters import Trainable
-from camelid.model.packed import Product, packs
 from camelid.model.packed_layers import packed_bytes
 from camelid.model.virtual_tokens import token_shape
 from camelid.train.plan.ledger import LARGE, Moment
-from camelid.train.plan.machines import give_back, resident_memory
+from camelid.train.plan.machines import held_memory
+
+_WIDTH = 512  # of a product that is compiled to see what one takes: its size makes no difference
 
 
 def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], new_tokens: int) -> Moment:
@@ -62,19 +63,15 @@ def compiled_products(trainable: Trainable, layout: str, prompts: Sequence[np.nd
     return (min(SLOTS, len(prompts)) + new_tokens) * kinds * (3 if trainable.peft is not None else 1)
 
 
-def compiled_bytes(weight: Tensor, rows: int = 16) -> float:
-    """Bytes that one compiled product keeps in this process: measured with a weight like the model's."""
-    if not packs(torch.empty(0, dtype=weight.dtype)):
-        return 0.0
-    width = weight.shape[1]
-    product = Product(torch.zeros(2 * width, width, dtype=weight.dtype), None)
-    inputs = torch.zeros(3 * rows, width, dtype=weight.dtype)
-    product(inputs)
-    give_back()
-    before = resident_memory()
+def compiled_bytes(dtype: torch.dtype, rows: int = 200) -> float:
+    """Bytes that one compiled product keeps in this process, measured: 0 where nothing is compiled."""
+    weight = torch.zeros(_WIDTH, _WIDTH, dtype=dtype)
+    inputs = torch.zeros(3 * rows, _WIDTH, dtype=dtype)
+    nn.functional.linear(inputs, weight)
+    before = held_memory()
     for count in range(rows, 2 * rows):
-        product(inputs[:count])
-    return max(0.0, (resident_memory() - before) / rows)
+        nn.functional.linear(inputs[:count], weight)
+    return max(0.0, (held_memory() - before) / rows)
 
 
 def of_blocks(sizes: Iterable[int]) -> Moment:

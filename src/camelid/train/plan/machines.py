@@ -95,10 +95,24 @@ def resident_memory() -> int:
     return psutil.Process().memory_info().rss
 
 
-def give_back() -> None:
-    """Return what glibc's heap holds unused, so that what is taken next is seen to grow the process."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+_HEAP = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
+class _Heap(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _HEAP]
+
+
+def held_memory() -> int:
+    """Bytes that this process has asked for and not given back, where glibc (2.33 or later) tells; else its size."""
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 33):
+        return resident_memory()
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _Heap
+    heap = ask()
+    return heap.uordblks + heap.hblkhd
 
 
 def copy_rate(seconds: float = 0.1) -> float:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
 NOTHING = Moment(0, 0, 0)
+_HOLES_FLOAT32 = 0.3
+_HOLES_BFLOAT16, _LENGTHS = 1.0, 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,29 @@ class Memory:
     when: str
     parts: dict[str, float]
     stretches: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Heap:
+    """A process whose memory glibc hands out, which gives large blocks back and keeps the others.
+
+    floor: bytes of the process without tensors; holes: what lies unused between the temporary tensors of a step when
+    they are at their most, as a share of these
+    """
+
+    floor: float
+    holes: float
+
+
+def holes_of(dtype: torch.dtype, lengths: int) -> float:
+    """The share of holes after rows of so many different lengths, as measured (dev/LOG.md).
+
+    In float32 it is what it is after the first row. In bfloat16 products that were compiled for one length stay among
+    the free blocks, which the next length finds too small: holes grow, ever slower.
+    """
+    if dtype == torch.float32:
+        return _HOLES_FLOAT32
+    return _HOLES_BFLOAT16 * (1 - math.exp(-lengths / _LENGTHS))
 
 
 def stretches_of(
@@ -91,37 +119,38 @@ def stretches_of(
     return life
 
 
-def memory_of(phases: Phases, life: list[Stretch], floor: float, *, pooled: bool) -> Memory:
-    """The peak and its parts.
-
-    floor: bytes of the process without tensors
-    pooled: torch's own allocator holds the memory (on a GPU); else glibc's, which gives large blocks back and keeps
-    the others
-    """
+def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memory:
+    """The peak and its parts. process: None where torch's own allocator holds the memory (on a GPU)."""
+    floor, holes = (process.floor, process.holes) if process is not None else (0.0, 0.0)
+    unused_share = dict.fromkeys(_OF_A_STEP, holes) | dict.fromkeys(_ANSWERING, min(holes, _HOLES_FLOAT32))
+    standing = phases.weights.small + phases.optimizer.small
     peak, when, heap, compiled = 0.0, "", 0.0, 0.0
     by_name: dict[str, float] = {}
     at = NOTHING
     for stretch in life:
-        heap = max(heap, stretch.most.small)
-        here = stretch.most.live if pooled else floor + stretch.most.large + heap + stretch.compiled
+        unused = unused_share.get(stretch.name, 0.0) * max(0.0, stretch.most.small - standing)
+        heap = max(heap, stretch.most.small + unused)
+        here = stretch.most.live if process is None else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
         if here > peak:
             peak, when, at, compiled = here, stretch.name, stretch.most, stretch.compiled
-    parts = {"the program itself": 0.0 if pooled else floor, "weights": phases.weights.live}
-    if when in ("forward", "backward", "update"):
+    parts = {"the program itself": floor, "weights": phases.weights.live}
+    if when in _OF_A_STEP:
         parts["gradients"] = phases.gradients.live
         parts["optimiser"] = phases.optimizer.live
         parts["logits"] = phases.logits.live if when == "forward" else 0.0
         parts["activations"] = max(0.0, at.live - sum(parts.values()) + parts["the program itself"])
     elif when in ("reading final/ back", "retention after"):
         parts["optimiser"] = phases.optimizer.live
-    if compiled and not pooled:
+    if compiled and process is not None:
         parts["compiled products"] = compiled
     rest = peak - sum(parts.values())
     parts[_REST.get(when, "kept by the allocator")] = max(0.0, rest)
     return Memory(peak, when, parts, by_name)
 
 
+_ANSWERING: tuple[str, ...] = ("retention before", "retention after")
+_OF_A_STEP: tuple[str, ...] = ("forward", "backward", "update")
 _REST = {
     "loading": "the weights' file, mapped",
     "retention before": "answering questions",

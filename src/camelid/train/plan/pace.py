@@ -10,7 +10,7 @@ import torch
 
 from camelid.data.pack import Row
 from camelid.train.loop import row_loss
-from camelid.train.plan.machines import Machine, resident_memory
+from camelid.train.plan.machines import Machine
 from camelid.train.plan.phases import Work
 from camelid.train.setup import Setup
 
@@ -20,14 +20,10 @@ _DISPATCH = 8e-6  # seconds that an operation costs however small it is
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds. token: a computed token of a row, forward and backward; update: the end of an optimiser step.
-
-    kernels: bytes that products compiled for one more length of rows keep (measured; 0 where nothing is compiled)
-    """
+    """Seconds. token: a computed token of a row, forward and backward; update: the end of an optimiser step."""
 
     token: float
     update: float
-    kernels: float
     measured: bool
 
 
@@ -42,9 +38,7 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
     shallow = make(first)
     for _ in range(2):  # the first makes the gradients, the second finds them there
         _row(shallow, rows[0])
-    before = resident_memory()
     cold = sum(_row(shallow, row) for row in rows)
-    grown = max(0, resident_memory() - before)
     warm = _best(shallow, rows)
     update = _update(shallow)
     del shallow
@@ -53,13 +47,12 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
     each = max(0.0, _best(deep, rows) - warm) / (second - first)
     each_update = max(0.0, _update(deep) - update) / (second - first)
     further = layers - first
-    fresh = max(1, len({len(row.tree) for row in rows[1:]}))
-    return Pace((cold + each * further) / tokens, update + each_update * further, grown / fresh, measured=True)
+    return Pace((cold + each * further) / tokens, update + each_update * further, measured=True)
 
 
 def reckoned_pace(machine: Machine, row: Work, update: Work, tokens: int, dtype: torch.dtype) -> Pace:
     """From the operations of one row of `tokens` and of an update, and the machine's rates."""
-    return Pace(seconds_of(machine, row, dtype) / tokens, seconds_of(machine, update, dtype), 0.0, measured=False)
+    return Pace(seconds_of(machine, row, dtype) / tokens, seconds_of(machine, update, dtype), measured=False)
 
 
 def seconds_of(machine: Machine, work: Work, dtype: torch.dtype) -> float:
