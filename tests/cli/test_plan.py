@@ -28,12 +28,6 @@ def values(file: Path) -> int:
     return len(content) - 8 - int.from_bytes(content[:8], "little")
 
 
-def _trained(recipe: Path) -> str:
-    """What a run prints, as the program of its own that it is."""
-    command = [sys.executable, "-m", "camelid", "train", str(recipe), "--json"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 SUBJECTS: list[dict[str, Any]] = [
     {"method": "lora"},
     {"method": "full"},
@@ -52,7 +46,9 @@ def test_sizes_are_exact(fields: dict[str, Any], tmp_path: Path) -> None:
     code, plan, err = planned(recipe)
     assert code == 0, err
     assert not (tmp_path / "run").exists()
-    run = json.loads(_trained(recipe))
+    code, out, err = camelid("train", recipe, "--json")
+    assert code == 0, err
+    run = json.loads(out)
     assert plan["parameters"] == run["parameters"]
     assert plan["trained_parameters"] == run["trained_parameters"]
     assert plan["time"]["steps"] == run["steps"] == 3
