@@ -105,6 +105,7 @@ class Comparison:
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """One mapping of COLUMNS a method; seconds and memory are medians over its runs."""
     made = []
+    first = comparison.first
     for cell in comparison.ordered:
         row: dict[str, Any] = dict.fromkeys(COLUMNS, None) | {"method": cell.name, "seeds": len(cell.runs)}
         if cell.runs:
@@ -127,21 +128,23 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             for language in ("en", "zh"):
                 rises = [run.retention[language] for run in cell.runs if language in run.retention]
                 if rises:
-                    middle, *ends = _middle(rises)
-                    row[f"retention_{language}"] = middle
-                    row[f"retention_{language}_low"], row[f"retention_{language}_high"] = ends
-                if (first := comparison.first) is not None and cell is not first:
-                    beside = _beside(first, cell, language)
-                    row[f"beside_{language}"], row[f"beside_{language}_low"], row[f"beside_{language}_high"] = beside
+                    row |= _with_ends(f"retention_{language}", _middle(rises))
+                if first is not None and cell is not first:
+                    row |= _with_ends(f"beside_{language}", _beside(first, cell, language))
             asked = [run.kept for run in cell.runs if run.kept is not None]
             if asked:
                 right, known = sum(r for r, _ in asked), sum(k for _, k in asked)
                 row |= {"kept": right / known, "known": known}
                 row["kept_low"], row["kept_high"] = Share(right, known).interval
-                if (first := comparison.first) is not None and cell is not first:
-                    row["gain"], row["gain_low"], row["gain_high"] = _gain(first, cell)
+                if first is not None and cell is not first:
+                    row |= _with_ends("gain", _gain(first, cell))
         made.append(row)
     return made
+
+
+def _with_ends(column: str, values: tuple[float | None, float | None, float | None]) -> dict[str, float | None]:
+    """A figure and the ends of its interval under the names of their columns."""
+    return dict(zip((column, f"{column}_low", f"{column}_high"), values, strict=True))
 
 
 def _beside(first: Cell, cell: Cell, language: str) -> tuple[float, float, float] | tuple[None, None, None]:
