@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from camelid.errors import UserError
 from camelid.model import load, resolve
-from camelid.model.load import Source, load_model
+from camelid.model.load import Source, load_model, model_of_tensors
 from camelid.model.presets import PRESETS
 from camelid.model.resolve import resolve as find
 
@@ -195,6 +196,26 @@ def test_a_base_is_loaded_as_transformers_loads_it(base: Path) -> None:
     assert loaded.vocabulary.eos == "<|im_end|>"
     half = load_model(base, dtype="bfloat16")
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_model_over_tensors_that_are_there(base: Path) -> None:
+    tensors = load_file(base / "model.safetensors")
+    model = model_of_tensors(base, tensors)
+    assert not model.training
+    for name, tensor in model.state_dict().items():
+        if name in tensors:
+            assert tensor.data_ptr() == tensors[name].data_ptr(), f"{name} was copied"
+    torch.testing.assert_close(logits(model), logits(load_model(base, dtype="float32").model), rtol=0, atol=0)
+
+
+def test_tensors_that_do_not_make_the_model(base: Path) -> None:
+    tensors = load_file(base / "model.safetensors")
+    name = next(name for name in tensors if "layers.1" in name)
+    without = {key: value for key, value in tensors.items() if key != name}
+    with pytest.raises(UserError, match=re.escape(name)):
+        model_of_tensors(base, without)
+    with pytest.raises(UserError, match="1 weights do not fit the model's configuration: more"):
+        model_of_tensors(base, tensors | {"more": torch.zeros(1)})
 
 
 def test_the_chosen_type_is_said(base: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camelid.train.tensor_file import NotATensorFile, TensorFile, read_tensors
+from camelid.train.tensor_file import NotATensorFile, TensorFile, first_difference, read_tensors
 
 DTYPES = [
     torch.float64,
@@ -172,3 +172,68 @@ def test_any_bytes_with_true_hashes_are_refused_or_read(
     except NotATensorFile:
         return
     assert content[8:].startswith(b"{")
+
+
+# -- a file beside what is in memory -----------------------------------------------------------------------------------
+
+
+def kept() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return {
+        "large": torch.randn(3, 200_000, generator=generator),  # longer than a piece
+        "turned": torch.randn(40, 30, generator=generator).T,
+        "half": torch.tensor([[float("nan"), -0.0]], dtype=torch.bfloat16),
+        "none": torch.empty(0, 4),
+    }
+
+
+def test_a_file_that_holds_what_is_in_memory(tmp_path: Path) -> None:
+    safetensors.torch.save_file({k: v.contiguous() for k, v in kept().items()}, tmp_path / "a.safetensors")
+    names: set[str] = set()
+    assert first_difference(tmp_path / "a.safetensors", kept(), names) is None
+    assert names == set(kept())
+
+
+def _last_bit(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["large"].view(torch.int32)[2, -1] ^= 1
+
+
+def _sign_of_zero(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["half"][0, 1] = 0.0
+
+
+def _type(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["half"] = tensors["half"].to(torch.float16)
+
+
+def _shape(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["turned"] = tensors["turned"].reshape(40, 30)
+
+
+def _gone(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors["none"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(_last_bit, "large"), (_sign_of_zero, "half"), (_type, "half"), (_shape, "turned"), (_gone, "none")],
+)
+def test_the_tensor_that_differs_is_named(change: Any, named: str, tmp_path: Path) -> None:
+    safetensors.torch.save_file({k: v.contiguous() for k, v in kept().items()}, tmp_path / "a.safetensors")
+    expected = kept()
+    change(expected)
+    assert first_difference(tmp_path / "a.safetensors", expected, set()) == named
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0", b"\x08" + b"\0" * 7 + b"nothing!", b"\x02" + b"\0" * 7 + b"[]"])
+def test_what_is_no_tensor_file_is_not_compared(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(NotATensorFile, match=r"^a\.safetensors: its header cannot be read"):
+        first_difference(tmp_path / "a.safetensors", kept(), set())
+
+
+def test_a_file_that_ends_early_differs(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"large": kept()["large"]}, tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole[:-5])
+    assert first_difference(tmp_path / "a.safetensors", kept(), set()) == "large"

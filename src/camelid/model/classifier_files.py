@@ -121,7 +121,8 @@ def load_classifier(source: Source, **loading: Any) -> tuple[nn.Module, TaskInfo
     return model.requires_grad_(False).eval(), info
 
 
-def _load_tuned(directory: Path, info: TaskInfo) -> nn.Module:
+def _load_tuned(directory: Path, info: TaskInfo, tensors: dict[str, Tensor] | None = None) -> nn.Module:
+    """tensors: in place of those in the files, not copied."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
@@ -129,7 +130,11 @@ def _load_tuned(directory: Path, info: TaskInfo) -> nn.Module:
     if made is None:
         raise UserError("transformers has no classifier of this architecture", where=str(directory))
     with no_progress_bars():
-        model = made.from_pretrained(directory, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+        loading: dict[str, Any] = {"dtype": torch.float32, "config": config}
+        if tensors is None:
+            model = made.from_pretrained(directory, use_safetensors=True, local_files_only=True, **loading)
+        else:
+            model = made.from_pretrained(None, state_dict=tensors, **loading)
     plain = model.score
     head = ClassHead(plain.in_features, plain.out_features, bias=plain.bias is not None)
     head.load_state_dict(plain.state_dict())
@@ -138,11 +143,16 @@ def _load_tuned(directory: Path, info: TaskInfo) -> nn.Module:
 
 
 @torch.no_grad()
-def classifier_difference(model: nn.Module, layout: str, tree: TokenTree, directory: Path) -> float:
-    """Largest difference between a classifier's logits and those of what was saved, relative to their size."""
+def classifier_difference(
+    model: nn.Module, layout: str, tree: TokenTree, directory: Path, tensors: dict[str, Tensor]
+) -> float:
+    """Largest difference between a classifier's logits and those of what was saved, relative to their size.
+
+    tensors: what the files hold, lent to the fresh model
+    """
     info = TaskInfo.load(directory)
     assert info is not None
-    fresh = _load_tuned(directory, info).to(next(model.parameters()).device)
+    fresh = _load_tuned(directory, info, tensors).to(next(model.parameters()).device)
     nodes = torch.arange(len(tree), device=next(model.parameters()).device)
     ours = class_logits(model, hidden_states(model, tree, layout), nodes)
     with attention_of(fresh, ordinary_attention(fresh)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from camelid.model.task_info import TaskInfo
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from camelid.data.vocabulary import Vocabulary
@@ -310,6 +311,28 @@ def _build(
         # What transformers raises for a config or weights that it cannot make sense of: the input's fault.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"transformers cannot load this model: {lines[0][:300]}", where=str(directory)) from error
+
+
+def model_of_tensors(directory: Path, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
+    """The model that transformers loads from `directory`, over `tensors` (float32) in place of those in its files.
+
+    They are not copied. The configuration, the names and what transformers does with them are those of the directory.
+    Raises `UserError` where they do not make the whole model.
+    """
+    import torch
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    with no_progress_bars():
+        model, report = kind.from_pretrained(
+            None, config=config, state_dict=dict(tensors), dtype=torch.float32, output_loading_info=True
+        )
+    wrong = sorted({*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
+    if wrong:
+        raise UserError(f"{len(wrong)} weights do not fit the model's configuration: {wrong[0]}", where=str(directory))
+    return model.eval()
 
 
 def load_adapter(model: Any, directory: Path, *, trainable: bool, config: Any = None) -> Any:

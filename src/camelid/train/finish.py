@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import get_peft_model_state_dict
-from safetensors import safe_open
 from torch import Tensor
 
 from camelid.data.tree import TokenTree, build_tree
@@ -35,10 +34,10 @@ from camelid.model.tokenizer_files import write_tokenizer
 from camelid.model.virtual_tokens import attach, load_virtual_tokens
 from camelid.runs.directory import RunDirectory
 from camelid.train.setup import Setup
+from camelid.train.tensor_file import NotATensorFile, first_difference
 
 _PROBE = "The quick brown fox jumps over the lazy dog. 敏捷的棕色狐狸跳过懒狗。"
 BASE_FILE = "trained_on.json"  # in which precision the base was when an adapter was trained on it quantised
-_RELOAD_LIMIT = 4 * 2**30  # bytes; a larger model is compared tensor by tensor only, not loaded twice
 
 
 @dataclass(frozen=True)
@@ -116,11 +115,12 @@ def _verify(setup: Setup, directory: Path) -> Saved:
     live = _live_tensors(setup)
     names: set[str] = set()
     for file in files:
-        with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  # no mapping: it has keys() only
-                if name not in live or not torch.equal(tensors.get_tensor(name), live[name].cpu()):
-                    raise UserError(f"{file.name} does not hold what was trained: {name} differs", where=str(directory))
-                names.add(name)
+        try:
+            wrong = first_difference(file, live, names)
+        except NotATensorFile as error:
+            raise UserError(f"what was just written cannot be read: {error}", where=str(directory)) from error
+        if wrong is not None:
+            raise UserError(f"{file.name} does not hold what was trained: {wrong} differs", where=str(directory))
     missing = set(live) - names
     if missing or not names:
         raise UserError(f"{len(missing)} tensors were not saved ({sorted(missing)[:1]})", where=str(directory))
@@ -132,11 +132,9 @@ def _verify(setup: Setup, directory: Path) -> Saved:
             raise UserError("the adapter is empty: no step changed it", where=str(directory), mend=mend)
         difference = _adapter_difference(setup, directory)
     elif setup.data.task is not None:
-        difference = classifier_difference(setup.trainable.lm, setup.layout, _probe_tree(setup), directory)
-    elif size <= _RELOAD_LIMIT:
-        difference = _model_difference(setup, directory)
+        difference = classifier_difference(setup.trainable.lm, setup.layout, _probe_tree(setup), directory, live)
     else:
-        return Saved(directory, len(names), size, f"{len(names)} tensors read back and equal")
+        difference = _model_difference(setup, directory, live)
     if not difference <= 1e-4:
         raise UserError(f"the reloaded result differs from the trained one by {difference:.1e}", where=str(directory))
     check = f"{len(names)} tensors read back and equal; hidden states differ by {difference:.1e}"
@@ -191,13 +189,17 @@ def _adapter_difference(setup: Setup, directory: Path) -> float:
 
 
 @torch.no_grad()
-def _model_difference(setup: Setup, directory: Path) -> float:
-    """Load the saved model afresh and compare the two on a sentence."""
+def _model_difference(setup: Setup, directory: Path, tensors: dict[str, Tensor]) -> float:
+    """Load what was saved afresh, by its configuration and names, and compare the two models on a sentence.
+
+    tensors: what the files hold, which is known to be equal; they are lent to the fresh model, so that it takes no
+    memory of its own
+    """
     from camelid.model.layout import choose_layout
-    from camelid.model.load import load_model
+    from camelid.model.load import model_of_tensors
 
     tree = _probe_tree(setup)
     trained = hidden_states(setup.trainable.lm, tree, setup.layout).float()
-    fresh = load_model(str(directory), dtype="float32").model.to(setup.world.device)  # type: ignore[arg-type]
+    fresh = model_of_tensors(directory, tensors).to(setup.world.device)  # type: ignore[arg-type]
     layout, _ = choose_layout(fresh, setup.layout)
     return float((trained - hidden_states(fresh, tree, layout).float()).abs().max() / trained.abs().max())

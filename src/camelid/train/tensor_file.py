@@ -102,6 +102,38 @@ def read_tensors(path: Path, *, size: int, sha256: str) -> dict[str, torch.Tenso
     return _parse(buffer, view, path.name)
 
 
+def first_difference(path: Path, expected: Mapping[str, torch.Tensor], names: set[str]) -> str | None:
+    """Name of the first tensor of a safetensors file that is not among `expected`, byte by byte; None if all are.
+
+    The names of those that are go into `names`. Read in small pieces: a file that is mapped would count as this
+    process's memory, a large model as much as itself. Raises NotATensorFile, OSError.
+    """
+    buffer = bytearray(_CHUNK)
+    with path.open("rb", buffering=0) as file:
+        try:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            places = {name: (entry["dtype"], entry["shape"], *entry["data_offsets"]) for name, entry in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            raise NotATensorFile(f"{path.name}: its header cannot be read ({error})") from error
+        for name, (kind, shape, begin, end) in places.items():
+            tensor = expected.get(name)
+            if tensor is None or _NAMES.get(tensor.dtype) != kind or list(tensor.shape) != shape:
+                return name
+            view = _bytes_of(tensor)
+            if len(view) != end - begin:
+                return name
+            file.seek(8 + length + begin)
+            for start in range(0, len(view), _CHUNK):
+                wanted = view[start : start + _CHUNK]
+                part = memoryview(buffer)[: len(wanted)]
+                if file.readinto(part) != len(wanted) or part != wanted:
+                    return name
+            names.add(name)
+    return None
+
+
 def _read_hashed(descriptor: int, view: memoryview, name: str, sha256: str) -> None:
     digest = hashlib.sha256()
     done = 0

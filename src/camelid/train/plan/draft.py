@@ -180,7 +180,6 @@ class Drafter:
             adapter=recipe.has_adapter,
             exam=exam,
             scoring=scoring,
-            saved=saved - (0 if recipe.has_adapter else _unread(whole)),
             compiled=compiled,
         )
         heap = None if self.machine.gpu else Heap(self._floor, holes_of(dtype, work.lengths))
@@ -341,10 +340,3 @@ def _reading(setup: Setup, ledger: Ledger) -> Moment:
     with torch.no_grad():
         learnt_of(lm, hidden_states(lm, tree, setup.layout), row)
     return ledger.since()
-
-
-def _unread(trainable: Trainable) -> int:
-    """Bytes of tables of which comparing a model that was read back touches some rows only."""
-    lm = trainable.lm
-    tables = (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)  # type: ignore[operator]
-    return sum(table.nbytes for table in {id(table): table for table in tables}.values())

@@ -86,13 +86,9 @@ def stretches_of(
     adapter: bool,
     exam: Moment | None,
     scoring: Moment | None,
-    saved: int,
     compiled: Compiled,
 ) -> list[Stretch]:
-    """A run's life. exam: beside the model while it answers; scoring: with the model while it reads; None: not asked.
-
-    saved: bytes of `final/`, which is read back
-    """
+    """A run's life. exam: beside the model while it answers; scoring: with it while it reads; None: not asked."""
     base = phases.weights
     new = phases.gradients if adapter else NOTHING  # an adapter is as large as its gradients
     frozen = base.less(new)
@@ -111,8 +107,6 @@ def stretches_of(
         Stretch("backward", kept(phases.backward_late), compiled.steps),
         Stretch("update", kept(phases.update), compiled.steps),
     ]
-    trained = base.plus(phases.optimizer)
-    life.append(Stretch("reading final/ back", kept(trained).plus(Moment(saved, saved, 0)), compiled.steps))
     if exam is not None and scoring is not None:
         again = scoring.or_more(base.plus(exam)).plus(phases.optimizer)
         life.append(Stretch("retention after", kept(again), compiled.after))
@@ -140,7 +134,7 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
         parts["optimiser"] = phases.optimizer.live
         parts["logits"] = phases.logits.live if when == "forward" else 0.0
         parts["activations"] = max(0.0, at.live - sum(parts.values()) + parts["the program itself"])
-    elif when in ("reading final/ back", "retention after"):
+    elif when == "retention after":
         parts["optimiser"] = phases.optimizer.live
     if compiled and process is not None:
         parts["compiled products"] = compiled
@@ -154,7 +148,6 @@ _OF_A_STEP: tuple[str, ...] = ("forward", "backward", "update")
 _REST = {
     "loading": "the weights' file, mapped",
     "retention before": "answering questions",
-    "reading final/ back": "final/, mapped",
     "retention after": "answering questions",
 }
 

@@ -15,6 +15,7 @@ from camelid.train.plan.phases import Work
 from camelid.train.setup import Setup
 
 _REACHED = 0.5  # of a GPU's data sheet, in the products of a training step
+_PATIENCE = 6.0  # seconds of one pass over the rows that are timed, of five or so
 _DISPATCH = 8e-6  # seconds that an operation costs however small it is
 
 
@@ -31,22 +32,27 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
     """Train on `rows` with two shallow models; every further layer costs what the last ones did.
 
     make: a model of a depth with random weights. The first pass over the rows compiles their products, as it will
-    in the run, where hardly two rows have one length.
+    in the run, where hardly two rows have one length. On a slow machine only the shortest are taken.
     """
-    tokens = sum(len(row.tree) for row in rows)
+    rows = sorted(rows, key=lambda row: len(row.tree))
     first, second = depths
     shallow = make(first)
     for _ in range(2):  # the first makes the gradients, the second finds them there
         _row(shallow, rows[0])
-    cold = sum(_row(shallow, row) for row in rows)
-    warm = _best(shallow, rows)
+    cold, taken = 0.0, 0
+    while taken < len(rows) and cold < _PATIENCE:
+        cold += _row(shallow, rows[taken])
+        taken += 1
+    rows, times = rows[:taken], 2 if cold < _PATIENCE else 1
+    warm = _best(shallow, rows, times)
     update = _update(shallow)
     del shallow
     deep = make(second)
     _row(deep, rows[0])
-    each = max(0.0, _best(deep, rows) - warm) / (second - first)
+    each = max(0.0, _best(deep, rows, times) - warm) / (second - first)
     each_update = max(0.0, _update(deep) - update) / (second - first)
     further = layers - first
+    tokens = sum(len(row.tree) for row in rows)
     return Pace((cold + each * further) / tokens, update + each_update * further, measured=True)
 
 
@@ -70,9 +76,9 @@ def _row(setup: Setup, row: Row) -> float:
     return time.perf_counter() - begin
 
 
-def _best(setup: Setup, rows: Sequence[Row]) -> float:
-    """Seconds of all rows, each at its better of two times: other programs may share the machine."""
-    return sum(min(_row(setup, row), _row(setup, row)) for row in rows)
+def _best(setup: Setup, rows: Sequence[Row], times: int) -> float:
+    """Seconds of all rows, each at the best of so many times: other programs may share the machine."""
+    return sum(min(_row(setup, row) for _ in range(times)) for row in rows)
 
 
 def _update(setup: Setup) -> float:
