@@ -20,14 +20,15 @@ from torch.utils._pytree import tree_leaves
 from camelid.config import Recipe, make_recipe
 from camelid.data.pack import Row
 from camelid.model import attend
-from camelid.model.load import resolve, source_vocabulary
+from camelid.model.load import load_model, resolve, source_vocabulary
+from camelid.model.quantised import QuantisedWeight, weights_of
 from camelid.train.data import prepare_data
 from camelid.train.distributed import World
 from camelid.train.loop import row_loss
 from camelid.train.objectives import objective_of
 from camelid.train.plan.ledger import LARGE, Ledger, Moment, without_memory
 from camelid.train.plan.machines import held_memory
-from camelid.train.plan.memory import Heap, Stretch, holes_of, memory_of
+from camelid.train.plan.memory import Compiled, Heap, Stretch, Weights, holes_of, memory_of, stretches_of
 from camelid.train.plan.phases import Phases, rehearse
 from camelid.train.plan.shadow import build, depths, drawn, filled, read_base, sizes, stand_in
 from camelid.train.plan.work import workload
@@ -40,10 +41,13 @@ class Watch(TorchDispatchMode):
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.live = self.peak = 0
-        tensors = [*model.parameters(), *model.buffers()]
+        parts = [part for weight in weights_of(model).values() for part in weight.parts]
+        tensors = [*model.parameters(), *model.buffers(), *parts]
         self.known = {tensor.untyped_storage()._cdata for tensor in tensors}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if QuantisedWeight in types:
+            return NotImplemented  # its own operations are seen, one by one
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and tensor.is_floating_point():
@@ -110,10 +114,15 @@ def deep_base(folder: Path, architecture: str, layers: int) -> Path:
 METHODS = ["lora", "full", "ptuning2", "prompt"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "quantization"), [*((method, "none") for method in METHODS), ("lora", "8bit"), ("prompt", "4bit")]
+)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
-def test_a_step_without_bytes_takes_what_a_real_one_takes(method: str, checkpointing: bool, tmp_path: Path) -> None:
-    bench = Bench(tmp_path, tiny_base(), method=method, gradient_checkpointing=checkpointing)
+def test_a_step_without_bytes_takes_what_a_real_one_takes(
+    method: str, quantization: str, checkpointing: bool, tmp_path: Path
+) -> None:
+    fields = {"gradient_checkpointing": checkpointing, "quantization": quantization}
+    bench = Bench(tmp_path, tiny_base(), method=method, **fields)
     row = bench.longest()
     real = bench.setup(bench.built(3), drawn)
     with Watch(real.trainable.lm) as watch:
@@ -128,6 +137,24 @@ def test_a_step_without_bytes_takes_what_a_real_one_takes(method: str, checkpoin
     # those of indices are real in both, and the ledger leaves them out
     assert peak == pytest.approx(watch.peak, rel=0.02)
     assert peak > 100_000
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_quantised_weights_are_those_of_a_run(architecture: str, quantization: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, tiny_base(architecture), quantization=quantization)
+    loaded = load_model(bench.source, dtype="float32", quantization=quantization).model
+
+    def described(model: torch.nn.Module) -> list[tuple[int, int, tuple[int, ...]]]:
+        return sorted((w.bits, w.stored_bytes, tuple(w.shape)) for w in weights_of(model).values())
+
+    planned = bench.built(bench.base.layers)[0].lm
+    assert described(planned) == described(loaded)
+    assert len(described(planned)) > 10
+    on_gpu = build(bench.recipe, bench.base, bench.vocabulary, None, torch.float32, bench.base.layers, gpu=True)[0].lm
+    table = on_gpu.get_input_embeddings().weight  # type: ignore[operator]
+    assert type(table) is torch.nn.Parameter  # bitsandbytes leaves it in float
+    assert 0 < len(described(on_gpu)) < len(described(planned))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -180,8 +207,8 @@ def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     phases = replace(Phases(*[nothing] * 8), weights=Moment(150, 100, 50))
     life = [
         Stretch("loading", Moment(900, 500, 400)),
-        Stretch("forward", Moment(300, 100, 200), 7),
-        Stretch("backward", Moment(750, 300, 450), 7),
+        Stretch("forward", Moment(300, 100, 200), 7, temporary=150),
+        Stretch("backward", Moment(750, 300, 450), 7, temporary=400),
     ]
     on_cpu = memory_of(phases, life, Heap(floor=1000, holes=0.1))
     assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1000 + 300 + 450 + 40 + 7}
@@ -190,11 +217,27 @@ def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}
 
 
-def test_holes_grow_with_the_lengths_of_rows_where_products_are_compiled() -> None:
-    grown = [holes_of(torch.bfloat16, lengths) for lengths in (1, 10, 50, 1000)]
+def test_holes_grow_with_the_lengths_of_rows() -> None:
+    grown = [holes_of(lengths) for lengths in (1, 10, 50, 1000)]
     assert grown == sorted(grown)
     assert 0 < grown[0] < 0.3 < grown[1] < grown[-1] <= 1
-    assert holes_of(torch.float32, 1) == holes_of(torch.float32, 1000) > 0
+
+
+@pytest.mark.parametrize("cast", [True, False], ids=["copied", "mapped"])
+def test_holes_are_a_share_of_what_comes_and_goes(cast: bool) -> None:
+    """Not of the weights, whether they are a part of the heap or of a mapped file."""
+    one = Moment(0, 0, 0)
+    weights, adapter, optimizer = Moment(60, 10, 50), Moment(5, 0, 5), Moment(10, 0, 10)
+    step = Moment(220, 10, 210)
+    phases = replace(
+        Phases(*[one] * 8), weights=weights, gradients=adapter, optimizer=optimizer,
+        forward=step, backward_early=step, backward_late=step, update=step,
+    )  # fmt: skip
+    life = stretches_of(phases, Weights(file=70, cast=cast), adapter=True, exam=None, scoring=None, compiled=Compiled())
+    assert {stretch.temporary for stretch in life if stretch.name != "loading"} == {210 - 50 - 10}
+    # 55 of the weights are frozen; mapped, the file's small tensors stand beside the heap
+    made = memory_of(phases, life, Heap(floor=1000, holes=0.5))
+    assert made.stretches["forward"] == 1000 + 220 + 0.5 * 150
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is held is told by glibc")

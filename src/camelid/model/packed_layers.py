@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from camelid.model.fused import LayerKind, kind_of, rms_norm
 from camelid.model.packed import PackedLinear, Routing, plain_projection
+from camelid.model.quantised import QuantisedWeight
 from camelid.model.virtual_tokens import attached
 
 
@@ -139,12 +140,20 @@ def packed_bytes(model: nn.Module, layout: str) -> list[int]:
         module = model.get_submodule(name)
         part = plain_projection(module)
         if part is not None:
-            sizes.append(part.weight.nbytes)
+            sizes.append(_laid_out([part.weight]))
             continue
         for _, names in _LINEARS:
             parts = [plain_projection(module.get_submodule(linear)) for linear in names]
-            sizes.append(sum(known.weight.nbytes for known in parts if known is not None))
+            sizes.append(_laid_out([known.weight for known in parts if known is not None]))
     return sizes
+
+
+def _laid_out(weights: list[Tensor]) -> int:
+    """Bytes of a joint layer; a quantised weight alone is used where it is."""
+    kept = [weight.stored_bytes for weight in weights if isinstance(weight, QuantisedWeight)]
+    if kept:
+        return sum(kept) if len(kept) > 1 else 0
+    return sum(weight.nbytes for weight in weights)
 
 
 def _targets(model: nn.Module, layout: str) -> list[str]:

@@ -14,7 +14,7 @@ Shape legend: O rows (outputs), I columns (inputs), G groups of a row, S values 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, final
 
 import torch
@@ -114,6 +114,10 @@ class QuantisedWeight(Tensor):
             self.scale[rows], self.low[rows], found = four_bits(groups)
             first, second = found.to(torch.uint8).view(piece.shape).chunk(2, 1)
             self.codes[rows] = first | (second << 4)
+
+    def remade(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
+        """The same weight over other parts, which `change` makes from these."""
+        return self._with(change, self.dtype)
 
     def _with(self, change: Any, dtype: torch.dtype) -> QuantisedWeight:
         codes, scale, *low = (change(part) for part in self.parts)

@@ -48,13 +48,7 @@ def load_quantised(directory: Path, quantization: str, dtype: torch.dtype) -> Pr
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    kinds: dict[str, Bits] = {
-        f"{name}.weight": BITS[quantization] if isinstance(module, nn.Linear) else 8
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-    }
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        kinds.update({f"{name}.weight": 8 for name, other in model.named_modules() if other is module})
+    kinds = bits_of(model, quantization)
     for name, file in _files(directory).items():
         owner, _, own = name.rpartition(".")
         parent = _module(model, owner)
@@ -72,6 +66,36 @@ def load_quantised(directory: Path, quantization: str, dtype: torch.dtype) -> Pr
             mend="quantization=none",
         )
     return model.eval()
+
+
+def bits_of(model: Any, quantization: str, *, tables: bool = True) -> dict[str, Bits]:
+    """In how many bits each weight of a causal LM is kept, by name.
+
+    tables: the embedding and the head too; bitsandbytes leaves them in float
+    """
+    kinds: dict[str, Bits] = {
+        f"{name}.weight": BITS[quantization] if isinstance(module, nn.Linear) else 8
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding)
+    }
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        names = [f"{name}.weight" for name, other in model.named_modules() if other is module]
+        kinds.update(dict.fromkeys(names, 8))
+        for name in names if not tables else ():
+            del kinds[name]
+    return kinds
+
+
+def shape_quantised(model: Any, quantization: str, *, tables: bool = True) -> None:
+    """Give a model on the meta device the weights that `load_quantised` would, without values."""
+    for name, bits in bits_of(model, quantization, tables=tables).items():
+        owner, _, own = name.rpartition(".")
+        parent = model.get_submodule(owner)
+        weight = parent.get_parameter(own)
+        small = unfilled(tuple(weight.shape), bits, weight.dtype, weight.device)
+        if small is not None:
+            setattr(parent, own, nn.Parameter(small, requires_grad=False))
+    model.tie_weights()
 
 
 def quantisation_line(model: nn.Module) -> str:

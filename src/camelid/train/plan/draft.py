@@ -18,7 +18,6 @@ from camelid.data.pack import Row
 from camelid.data.records import Conversation
 from camelid.data.skills.replay import load_replay
 from camelid.data.tree import build_tree
-from camelid.errors import UserError
 from camelid.generate.local import ids_of
 from camelid.model.adapters import Trainable
 from camelid.model.class_head import learnt_of
@@ -130,12 +129,6 @@ class Drafter:
 
         Raises UserError for data or a base that cannot be trained on.
         """
-        if recipe.quantization != "none":
-            raise UserError(
-                "a base in 8 or 4 bits cannot be planned yet",
-                where=f"quantization={recipe.quantization}",
-                mend="plan it without, in bfloat16; the weights then take about half of that (8bit) or a third (4bit)",
-            )
         say = self._say if timed is None else lambda line: None
         data = prepare_data(recipe, self._vocabulary, say=say, rehearse=self._stand_ins)
         try:
@@ -182,7 +175,7 @@ class Drafter:
             scoring=scoring,
             compiled=compiled,
         )
-        heap = None if self.machine.gpu else Heap(self._floor, holes_of(dtype, work.lengths))
+        heap = None if self.machine.gpu else Heap(self._floor, holes_of(work.lengths))
         memory = memory_of(phases, life, heap)
         disk = disk_of(recipe, work.steps, phases, saved, self._found)
         return Plan(recipe, self.machine, sizes(whole), work, dtype, memory, disk, pace, (of_row, of_update))
@@ -195,7 +188,7 @@ class Drafter:
         return self._measured.dtype
 
     def _built(self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, depth: int) -> tuple[Trainable, str]:
-        return build(recipe, self._base, data.renderer.vocabulary, data.task, dtype, depth)
+        return build(recipe, self._base, data.renderer.vocabulary, data.task, dtype, depth, gpu=bool(self.machine.gpu))
 
     def _setup(
         self,
@@ -266,7 +259,7 @@ class Drafter:
 
     def _weights(self, recipe: Recipe, dtype: torch.dtype, phases: Phases) -> Weights:
         loaded = dtype if recipe.has_adapter else torch.float32
-        if recipe.from_scratch:
+        if recipe.from_scratch or recipe.quantization != "none":  # the latter are read a piece at a time
             return Weights(0, cast=True)
         if self._found.file is not None:
             return Weights(self._found.file, cast=self._found.cache == 0 or loaded != torch.float32)

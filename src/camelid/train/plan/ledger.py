@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from camelid.model.quantised import QuantisedWeight
+
 _ATEN: Any = torch.ops.aten
 # numbers whose values are read: kept real, as indices are
 _RANGES = (_ATEN.arange.default, _ATEN.arange.start, _ATEN.arange.start_step)
@@ -88,6 +90,8 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation: on real tensors where all are real, else without memory."""
         kwargs = kwargs or {}
+        if any(issubclass(kind, QuantisedWeight) for kind in types):
+            return NotImplemented  # its own operations come here, one by one
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         mask = not tensors and kwargs.get("dtype") == torch.bool  # model/attend.py keeps one for every later run
         if func in _RANGES or mask or (tensors and not any(isinstance(x, FakeTensor) for x in tensors)):
@@ -165,7 +169,7 @@ def materialise(model: nn.Module, make: Any) -> None:
                     continue
                 if id(tensor) not in made:
                     kept.append(tensor)
-                    new = make(tensor)
+                    new = tensor.remade(make) if isinstance(tensor, QuantisedWeight) else make(tensor)
                     is_parameter = isinstance(tensor, nn.Parameter)
                     made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if is_parameter else new
                 setattr(module, name, made[id(tensor)])  # not the store itself: an LSTM keeps a second list

@@ -7,14 +7,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
 NOTHING = Moment(0, 0, 0)
-_HOLES_FLOAT32 = 0.3
-_HOLES_BFLOAT16, _LENGTHS = 1.0, 4
+_HOLES, _LENGTHS = 1.0, 4
+_HOLES_ANSWERING = 0.3
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,13 @@ class Stretch:
     """A part of a run and the most bytes of tensors (or of a file that is mapped, a large one) in it.
 
     compiled: bytes of the products that oneDNN has compiled until its end and keeps
+    temporary: of the small tensors, the bytes of those beside weights and optimiser state
     """
 
     name: str
     most: Moment
     compiled: float = 0.0
+    temporary: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,13 @@ class Heap:
     holes: float
 
 
-def holes_of(dtype: torch.dtype, lengths: int) -> float:
+def holes_of(lengths: int) -> float:
     """The share of holes after rows of so many different lengths, as measured (dev/LOG.md).
 
-    In float32 it is what it is after the first row. In bfloat16 products that were compiled for one length stay among
-    the free blocks, which the next length finds too small: holes grow, ever slower.
+    Small blocks that outlive a row stay among the free large ones, which the next length finds too small: holes grow,
+    ever slower.
     """
-    if dtype == torch.float32:
-        return _HOLES_FLOAT32
-    return _HOLES_BFLOAT16 * (1 - math.exp(-lengths / _LENGTHS))
+    return _HOLES * (1 - math.exp(-lengths / _LENGTHS))
 
 
 def stretches_of(
@@ -94,35 +92,35 @@ def stretches_of(
     frozen = base.less(new)
     mapped = NOTHING if weights.cast else Moment(0, frozen.small, -frozen.small)  # a part of the file, not of the heap
 
-    def kept(moment: Moment) -> Moment:
-        return moment.plus(mapped)
+    def kept(name: str, moment: Moment, compiled: float = 0.0) -> Stretch:
+        beside = max(0.0, moment.small - base.small - phases.optimizer.small)
+        return Stretch(name, moment.plus(mapped), compiled, beside)
 
     file = Moment(weights.file, weights.file, 0)
-    life = [Stretch("loading", frozen.plus(file) if weights.cast else kept(frozen))]
+    life = [Stretch("loading", frozen.plus(file)) if weights.cast else kept("loading", frozen)]
     if exam is not None and scoring is not None:
-        life.append(Stretch("retention before", kept(scoring.or_more(base.plus(exam))), compiled.before))
+        life.append(kept("retention before", scoring.or_more(base.plus(exam)), compiled.before))
     life += [
-        Stretch("forward", kept(phases.forward), compiled.steps),
-        Stretch("backward", kept(phases.backward_early), compiled.steps),
-        Stretch("backward", kept(phases.backward_late), compiled.steps),
-        Stretch("update", kept(phases.update), compiled.steps),
+        kept("forward", phases.forward, compiled.steps),
+        kept("backward", phases.backward_early, compiled.steps),
+        kept("backward", phases.backward_late, compiled.steps),
+        kept("update", phases.update, compiled.steps),
     ]
     if exam is not None and scoring is not None:
         again = scoring.or_more(base.plus(exam)).plus(phases.optimizer)
-        life.append(Stretch("retention after", kept(again), compiled.after))
+        life.append(kept("retention after", again, compiled.after))
     return life
 
 
 def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memory:
     """The peak and its parts. process: None where torch's own allocator holds the memory (on a GPU)."""
     floor, holes = (process.floor, process.holes) if process is not None else (0.0, 0.0)
-    unused_share = dict.fromkeys(_OF_A_STEP, holes) | dict.fromkeys(_ANSWERING, min(holes, _HOLES_FLOAT32))
-    standing = phases.weights.small + phases.optimizer.small
+    unused_share = dict.fromkeys(_OF_A_STEP, holes) | dict.fromkeys(_ANSWERING, min(holes, _HOLES_ANSWERING))
     peak, when, heap, compiled = 0.0, "", 0.0, 0.0
     by_name: dict[str, float] = {}
     at = NOTHING
     for stretch in life:
-        unused = unused_share.get(stretch.name, 0.0) * max(0.0, stretch.most.small - standing)
+        unused = unused_share.get(stretch.name, 0.0) * stretch.temporary
         heap = max(heap, stretch.most.small + unused)
         here = stretch.most.live if process is None else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))

@@ -26,6 +26,7 @@ from camelid.model.class_head import add_class_head
 from camelid.model.fused import fuse
 from camelid.model.layout import ordinary_attention, why_not_tree
 from camelid.model.load import check_config
+from camelid.model.quantised_load import shape_quantised
 from camelid.model.resolve import read_json
 from camelid.model.task_info import TaskInfo
 from camelid.train.plan.ledger import materialise
@@ -65,9 +66,19 @@ def read_base(directory: Path, adapter: Path | None = None) -> Base:
 
 
 def build(
-    recipe: Recipe, base: Base, vocabulary: Vocabulary, task: TaskInfo | None, dtype: torch.dtype, depth: int
+    recipe: Recipe,
+    base: Base,
+    vocabulary: Vocabulary,
+    task: TaskInfo | None,
+    dtype: torch.dtype,
+    depth: int,
+    *,
+    gpu: bool = False,
 ) -> tuple[Trainable, str]:
-    """(model on the meta device with `depth` layers, its layout); the weights are in the type that a run loads."""
+    """(model on the meta device with `depth` layers, its layout); the weights are in the type that a run loads.
+
+    gpu: quantised weights as bitsandbytes has them, which leaves the embedding and the head in float
+    """
     recipe = as_drawn(recipe, base.adapter)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
@@ -75,6 +86,8 @@ def build(
             dtype=dtype if recipe.has_adapter else torch.float32,
             trust_remote_code=False,
         )
+        if recipe.quantization != "none":
+            shape_quantised(model, recipe.quantization, tables=not gpu)
         fuse(model)
         layout = "tree" if recipe.layout == "tree" and why_not_tree(model) is None else "separate"
         model.set_attn_implementation(TREE_ATTENTION if layout == "tree" else ordinary_attention(model))
