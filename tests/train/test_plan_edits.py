@@ -66,7 +66,12 @@ def test_no_edit_is_named_that_does_not_fit(plan: Plan) -> None:
 
 
 def test_a_recipe_is_not_told_what_it_says_already(tmp_path: Path) -> None:
-    recipe: Recipe = tiny_recipe(
-        tmp_path, max_length=64, max_tokens_per_row=64, retention=False, gradient_checkpointing=True
-    )
+    said = {"retention": False, "gradient_checkpointing": True, "max_length": 64, "max_tokens_per_row": 64}
+    recipe: Recipe = tiny_recipe(tmp_path, quantization="4bit", **said)
     assert candidates(recipe) == []
+    recipe = tiny_recipe(tmp_path, quantization="8bit", **said)
+    assert candidates(recipe) == [("quantization=4bit",)]
+    recipe = tiny_recipe(tmp_path, **said)
+    assert candidates(recipe) == [("quantization=8bit",), ("quantization=4bit",)]
+    recipe = tiny_recipe(tmp_path, method="full", optim="adafactor", **said)
+    assert candidates(recipe) == [("method=lora",)]

@@ -55,7 +55,7 @@ def edits_that_fit(plan: Plan, again: Callable[[tuple[str, ...]], Plan]) -> list
 
 
 def candidates(recipe: Recipe) -> list[tuple[str, ...]]:
-    """Changes in the order in which they cost: of the layout, then of the optimiser, then of what is learnt."""
+    """Changes in the order in which they cost: of the layout, the optimiser, the base's precision, what is learnt."""
     changes: list[tuple[str, ...]] = []
     row, length = recipe.row_tokens, recipe.max_length
     for tokens in (row // 2, row // 4):
@@ -67,6 +67,9 @@ def candidates(recipe: Recipe) -> list[tuple[str, ...]]:
         changes.append(("retention=false",))
     if not recipe.has_adapter and recipe.optim != "adafactor":
         changes.append(("optim=adafactor",))
+    if recipe.has_adapter and not recipe.from_scratch:
+        smaller = {"none": ("8bit", "4bit"), "8bit": ("4bit",)}
+        changes += [(f"quantization={bits}",) for bits in smaller.get(recipe.quantization, ())]
     for tokens in (length // 2, length // 4):
         if tokens >= 64:
             changes.append((f"max_length={tokens}", f"max_tokens_per_row={tokens}"))

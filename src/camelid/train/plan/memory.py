@@ -11,7 +11,7 @@ from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
 NOTHING = Moment(0, 0, 0)
-_HOLES, _LENGTHS = 1.0, 4
+_HOLES, _LENGTHS = 0.9, 4
 _HOLES_ANSWERING = 0.3
 
 
@@ -20,13 +20,15 @@ class Stretch:
     """A part of a run and the most bytes of tensors (or of a file that is mapped, a large one) in it.
 
     compiled: bytes of the products that oneDNN has compiled until its end and keeps
-    temporary: of the small tensors, the bytes of those beside weights and optimiser state
+    temporary: of the small tensors, the bytes of those beside weights, gradients and optimiser state
+    filling: bytes of gradients, which are made last and fill what is unused between those
     """
 
     name: str
     most: Moment
     compiled: float = 0.0
     temporary: float = 0.0
+    filling: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Memory:
 class Heap:
     """A process whose memory glibc hands out, which gives large blocks back and keeps the others.
 
-    floor: bytes of the process without tensors; holes: what lies unused between the temporary tensors of a step when
-    they are at their most, as a share of these
+    floor: bytes of the process without tensors; holes: what the temporary tensors of a step, at their most, leave
+    unused between them, as a share of these
     """
 
     floor: float
@@ -93,8 +95,9 @@ def stretches_of(
     mapped = NOTHING if weights.cast else Moment(0, frozen.small, -frozen.small)  # a part of the file, not of the heap
 
     def kept(name: str, moment: Moment, compiled: float = 0.0) -> Stretch:
-        beside = max(0.0, moment.small - base.small - phases.optimizer.small)
-        return Stretch(name, moment.plus(mapped), compiled, beside)
+        filling = phases.gradients.small if name in _OF_A_STEP else 0.0
+        beside = max(0.0, moment.small - base.small - phases.optimizer.small - filling)
+        return Stretch(name, moment.plus(mapped), compiled, beside, filling)
 
     file = Moment(weights.file, weights.file, 0)
     life = [Stretch("loading", frozen.plus(file)) if weights.cast else kept("loading", frozen)]
@@ -120,7 +123,7 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
     by_name: dict[str, float] = {}
     at = NOTHING
     for stretch in life:
-        unused = unused_share.get(stretch.name, 0.0) * stretch.temporary
+        unused = max(0.0, unused_share.get(stretch.name, 0.0) * stretch.temporary - stretch.filling)
         heap = max(heap, stretch.most.small + unused)
         here = stretch.most.live if process is None else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
