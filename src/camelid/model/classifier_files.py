@@ -130,11 +130,10 @@ def _load_tuned(directory: Path, info: TaskInfo, tensors: dict[str, Tensor] | No
     if made is None:
         raise UserError("transformers has no classifier of this architecture", where=str(directory))
     with no_progress_bars():
-        loading: dict[str, Any] = {"dtype": torch.float32, "config": config}
-        if tensors is None:
-            model = made.from_pretrained(directory, use_safetensors=True, local_files_only=True, **loading)
-        else:
-            model = made.from_pretrained(None, state_dict=tensors, **loading)
+        model = made.from_pretrained(
+            directory if tensors is None else None, state_dict=tensors, config=config, dtype=torch.float32,
+            use_safetensors=True, local_files_only=True,
+        )  # fmt: skip
     plain = model.score
     head = ClassHead(plain.in_features, plain.out_features, bias=plain.bias is not None)
     head.load_state_dict(plain.state_dict())

@@ -199,16 +199,24 @@ def check_weights(directory: Path) -> None:
         )
 
 
-def _check_safetensors(file: Path) -> None:
+def safetensors_header(file: Path) -> tuple[int, dict[str, Any]]:
+    """(where a file's tensors begin, the entry of each: dtype, shape, data_offsets).
+
+    Raises ValueError, RecursionError or AttributeError for what is no header.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         header = stream.read(length) if 2 <= length <= min(_HEADER_LIMIT, size) else b""
+    return 8 + length, {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+
+
+def _check_safetensors(file: Path) -> None:
+    size = file.stat().st_size
     try:
-        entries = json.loads(header)
-        ends = [entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
+        begin, entries = safetensors_header(file)
+        expected = begin + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
         raise UserError("not a sound safetensors file", where=str(file), mend="download or copy it again") from None
     if size != expected:

@@ -140,15 +140,15 @@ def packed_bytes(model: nn.Module, layout: str) -> list[int]:
         module = model.get_submodule(name)
         part = plain_projection(module)
         if part is not None:
-            sizes.append(_laid_out([part.weight]))
+            sizes.append(laid_out_bytes([part.weight]))
             continue
         for _, names in _LINEARS:
             parts = [plain_projection(module.get_submodule(linear)) for linear in names]
-            sizes.append(_laid_out([known.weight for known in parts if known is not None]))
+            sizes.append(laid_out_bytes([known.weight for known in parts if known is not None]))
     return sizes
 
 
-def _laid_out(weights: list[Tensor]) -> int:
+def laid_out_bytes(weights: list[Tensor]) -> int:
     """Bytes of a joint layer; a quantised weight alone is used where it is."""
     kept = [weight.stored_bytes for weight in weights if isinstance(weight, QuantisedWeight)]
     if kept:

@@ -115,13 +115,10 @@ class QuantisedWeight(Tensor):
             first, second = found.to(torch.uint8).view(piece.shape).chunk(2, 1)
             self.codes[rows] = first | (second << 4)
 
-    def remade(self, change: Callable[[Tensor], Tensor]) -> QuantisedWeight:
-        """The same weight over other parts, which `change` makes from these."""
-        return self._with(change, self.dtype)
-
-    def _with(self, change: Any, dtype: torch.dtype) -> QuantisedWeight:
+    def remade(self, change: Callable[[Tensor], Tensor], dtype: torch.dtype | None = None) -> QuantisedWeight:
+        """The same weight over other parts, which `change` makes from these; in its own type or another."""
         codes, scale, *low = (change(part) for part in self.parts)
-        return QuantisedWeight(codes, scale, low[0] if low else None, dtype)
+        return QuantisedWeight(codes, scale, low[0] if low else None, dtype or self.dtype)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"QuantisedWeight({tuple(self.shape)}, {self.bits} bits, {self.dtype})"
@@ -151,18 +148,18 @@ def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: s
 
 
 def _same(weight: QuantisedWeight, **kwargs: Any) -> QuantisedWeight:
-    return weight._with(lambda part: part, weight.dtype)
+    return weight.remade(lambda part: part)
 
 
 def _clone(weight: QuantisedWeight, **kwargs: Any) -> QuantisedWeight:
-    return weight._with(torch.clone, weight.dtype)
+    return weight.remade(torch.clone)
 
 
 def _to(weight: QuantisedWeight, *, dtype: Any = None, device: Any = None, **kwargs: Any) -> Any:
     dtype = dtype or weight.dtype
     if not dtype.is_floating_point:
         return NotImplemented
-    return weight._with(lambda part: part.to(device) if device is not None else part.clone(), dtype)
+    return weight.remade(lambda part: part.to(device) if device is not None else part.clone(), dtype)
 
 
 def _cat(weights: list[Any], dim: int = 0) -> Any:

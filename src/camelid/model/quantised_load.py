@@ -78,12 +78,12 @@ def bits_of(model: Any, quantization: str, *, tables: bool = True) -> dict[str, 
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Embedding)
     }
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        names = [f"{name}.weight" for name, other in model.named_modules() if other is module]
-        kinds.update(dict.fromkeys(names, 8))
-        for name in names if not tables else ():
-            del kinds[name]
-    return kinds
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    own = {f"{name}.weight" for name, module in model.named_modules() if module in ends}
+    if tables:
+        kinds.update(dict.fromkeys(own, 8))
+        return kinds
+    return {name: bits for name, bits in kinds.items() if name not in own}
 
 
 def shape_quantised(model: Any, quantization: str, *, tables: bool = True) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from camelid.model.load import safetensors_header
 from camelid.runs.durable import write_all
 
 _DTYPES = {
@@ -109,14 +110,12 @@ def first_difference(path: Path, expected: Mapping[str, torch.Tensor], names: se
     process's memory, a large model as much as itself. Raises NotATensorFile, OSError.
     """
     buffer = bytearray(_CHUNK)
+    try:
+        data, header = safetensors_header(path)
+        places = {name: (entry["dtype"], entry["shape"], *entry["data_offsets"]) for name, entry in header.items()}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise NotATensorFile(f"{path.name}: its header cannot be read ({error})") from error
     with path.open("rb", buffering=0) as file:
-        try:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            places = {name: (entry["dtype"], entry["shape"], *entry["data_offsets"]) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-            raise NotATensorFile(f"{path.name}: its header cannot be read ({error})") from error
         for name, (kind, shape, begin, end) in places.items():
             tensor = expected.get(name)
             if tensor is None or _NAMES.get(tensor.dtype) != kind or list(tensor.shape) != shape:
@@ -124,7 +123,7 @@ def first_difference(path: Path, expected: Mapping[str, torch.Tensor], names: se
             view = _bytes_of(tensor)
             if len(view) != end - begin:
                 return name
-            file.seek(8 + length + begin)
+            file.seek(data + begin)
             for start in range(0, len(view), _CHUNK):
                 wanted = view[start : start + _CHUNK]
                 part = memoryview(buffer)[: len(wanted)]

@@ -188,7 +188,7 @@ class Drafter:
         return self._measured.dtype
 
     def _built(self, recipe: Recipe, data: TrainingData, dtype: torch.dtype, depth: int) -> tuple[Trainable, str]:
-        return build(recipe, self._base, data.renderer.vocabulary, data.task, dtype, depth, gpu=bool(self.machine.gpu))
+        return build(recipe, self._base, data.renderer.vocabulary, data.task, dtype, depth, gpu=self.machine.gpu)
 
     def _setup(
         self,

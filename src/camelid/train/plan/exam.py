@@ -16,8 +16,7 @@ from camelid.generate.cache import APART, capacity_of
 from camelid.generate.local import SLOTS
 from camelid.generate.step import BLOCK
 from camelid.model.adapters import Trainable
-from camelid.model.packed_layers import packed_bytes
-from camelid.model.quantised import QuantisedWeight
+from camelid.model.packed_layers import laid_out_bytes, packed_bytes
 from camelid.model.virtual_tokens import token_shape
 from camelid.train.plan.ledger import LARGE, Moment
 from camelid.train.plan.machines import held_memory
@@ -32,12 +31,10 @@ def answering(trainable: Trainable, layout: str, prompts: Sequence[np.ndarray], 
     """
     lm = trainable.lm
     table: Tensor = lm.get_output_embeddings().weight  # type: ignore[operator]
-    rows, width, size = table.shape[0], table.shape[1], table.element_size()
+    rows, size = table.shape[0], table.element_size()
     lengths = [len(ids) for ids in prompts]
     running = min(SLOTS, len(lengths))
-    blocks = packed_bytes(lm, layout)
-    if not isinstance(table, QuantisedWeight):
-        blocks += [rows * width * size]
+    blocks = [*packed_bytes(lm, layout), laid_out_bytes([table])]
     shape = token_shape(lm)
     layers, wide = shape["num_layers"], shape["token_dim"]
     pools: dict[int, int] = {}

@@ -90,7 +90,7 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation: on real tensors where all are real, else without memory."""
         kwargs = kwargs or {}
-        if any(issubclass(kind, QuantisedWeight) for kind in types):
+        if QuantisedWeight in types:
             return NotImplemented  # its own operations come here, one by one
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         mask = not tensors and kwargs.get("dtype") == torch.bool  # model/attend.py keeps one for every later run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from camelid.model.load import safetensors_header
 from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
@@ -158,7 +158,5 @@ def file_of(directory: Path) -> tuple[int, set[str]]:
     size, kinds = 0, set()
     for path in sorted(directory.glob("*.safetensors")):
         size += path.stat().st_size
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        kinds |= {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+        kinds |= {entry["dtype"] for entry in safetensors_header(path)[1].values()}
     return size, kinds
