@@ -13,6 +13,7 @@ from camelid.config import load_recipe
 from camelid.errors import UserError
 from camelid.evaluate.general import asked_of, prompts_of
 from camelid.model.load import trained_to_answer
+from camelid.runs.report_words import size
 from camelid.train.plan.draft import Drafter, Exam, Plan
 from camelid.train.plan.edits import Edit, edits_that_fit
 from camelid.train.plan.locate import located
@@ -48,8 +49,7 @@ def plan(path: Path, overrides: Sequence[str], *, gpu: str | None, memory: str |
         _print(made, found.download)
     if not made.fits:
         raise UserError(
-            f"needs {_bytes(made.memory.peak)} ({made.memory.when}), {made.machine.name} has "
-            f"{_bytes(made.machine.memory)}",
+            f"needs {size(made.memory.peak)} ({made.memory.when}), {made.machine.name} has {size(made.machine.memory)}",
             where=str(path),
             mend=" | ".join(_told(edit, made) for edit in edits)
             if edits
@@ -114,7 +114,7 @@ def _cost(plan: Plan) -> float:
 
 def _told(edit: Edit, plan: Plan) -> str:
     change = edit.plan.seconds / plan.seconds - 1
-    return f"{' '.join(edit.overrides)} ({_bytes(edit.plan.memory.peak)}, time {change:+.0%})"
+    return f"{' '.join(edit.overrides)} ({size(edit.plan.memory.peak)}, time {change:+.0%})"
 
 
 def _print(plan: Plan, download: int) -> None:
@@ -126,13 +126,13 @@ def _print(plan: Plan, download: int) -> None:
     table.add_column(justify="right")
     table.add_column()
     kind = str(plan.dtype).removeprefix("torch.")
-    table.add_row("machine", _bytes(plan.machine.memory), f"{plan.machine.name}, {kind}")
+    table.add_row("machine", size(plan.machine.memory), f"{plan.machine.name}, {kind}")
     share = plan.sizes.trained / plan.sizes.parameters
     table.add_row("trained", f"{share:.2%}", f"{plan.sizes.trained:,} of {plan.sizes.parameters:,} parameters")
-    table.add_row("memory", _bytes(plan.memory.peak), f"at most, in: {plan.memory.when}")
+    table.add_row("memory", size(plan.memory.peak), f"at most, in: {plan.memory.when}")
     for name, value in plan.memory.parts.items():
         if value >= 1e6:
-            table.add_row("", _bytes(value), name)
+            table.add_row("", size(value), name)
     work = plan.work
     saved = 1 - work.computed / work.useful
     table.add_row("tokens", f"{work.useful:,.0f}", f"useful, {work.computed:,.0f} computed ({saved:.0%} shared)")
@@ -146,24 +146,18 @@ def _print(plan: Plan, download: int) -> None:
         table.add_row("", "", "measuring what is forgotten comes on top, twice (retention=false leaves it out)")
     table.add_row(
         "disk",
-        _bytes(plan.disk.total),
-        f"{plan.disk.kept} checkpoints of {_bytes(plan.disk.checkpoint)}, one more while it is written",
+        size(plan.disk.total),
+        f"{plan.disk.kept} checkpoints of {size(plan.disk.checkpoint)}, one more while it is written",
     )
-    table.add_row("", _bytes(plan.disk.final), "final/")
+    table.add_row("", size(plan.disk.final), "final/")
     if plan.disk.cache:
-        table.add_row("", _bytes(plan.disk.cache), "cache: the base's weights, converted once")
-    table.add_row("download", _bytes(download), "" if download else "nothing: the base is on this machine")
+        table.add_row("", size(plan.disk.cache), "cache: the base's weights, converted once")
+    table.add_row("download", size(download), "" if download else "nothing: the base is on this machine")
     price = plan.machine.price
     table.add_row(
         "money", f"{price.currency}{_cost(plan):.2f}", f"{price.label}, {price.currency}{price.per_hour:.2f} an hour"
     )
     Console().print(table)
-
-
-def _bytes(value: float) -> str:
-    if value >= 1e9:
-        return f"{value / 1e9:.2f} GB"
-    return f"{value / 1e6:.0f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
 
 
 def _time(seconds: float) -> str:

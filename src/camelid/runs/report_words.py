@@ -211,7 +211,7 @@ def percent(value: float, *, signed: bool = False) -> str:
     return shown.removesuffix(".0") + "%"
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Bytes with a binary unit."""
     value = float(count)
     for unit in ("B", "KiB", "MiB"):
