@@ -58,7 +58,8 @@ def test_what_is_kept_is_compared_on_the_same_questions() -> None:
     assert "kept beside a |" in as_markdown(comparison)
     assert f"| {8 / 106:+.1%} [{8 / 108 - half:+.1%}, {8 / 108 + half:+.1%}] |" in as_markdown(comparison)
     page = render_comparison(comparison)
-    assert page.count("<circle") == 3 + 3 + 1
+    assert page.count("<circle") == 2 * (3 + 3 + 1), "wide and narrow"
+    assert page.count('class="axis"') == 2, "zero, in the picture of the difference"
     assert "保留率与 a 之差" in page
     assert "kept beside" not in as_markdown(Comparison("mine", "accuracy", False, cells[1:2]))
 
@@ -100,7 +101,7 @@ def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     table = list(csv.DictReader(as_csv(comparison).splitlines()))
     assert (table[0]["method"], table[0]["quality"], table[2]["quality"]) == ("d", "0.9", "")
     page = render_comparison(comparison)
-    assert page.count("<circle") == 2 + 3, "quality of both, and what one of them forgot"
+    assert page.count("<circle") == 2 * (2 + 3), "quality of both, and what one of them forgot; wide and narrow"
     assert "failed: no such method" in page
     assert 'href="run-0/report.html"' in page
     evil = Comparison("<script>", "accuracy", False, [Cell("<b>", [_run(0, 0.5)])])

@@ -50,6 +50,7 @@ _FORGETTING = {
     "kept": Words("Plain questions that are still right", "仍能答对的常识题"),
     "gain": Words("More of them kept than by the first method", "比第一种方法多保留的常识题"),
 }
+_DIFFERENCES = {"beside_en", "beside_zh", "gain"}  # is zero inside the interval, is what their pictures answer
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -65,7 +66,10 @@ def render_comparison(comparison: Comparison) -> str:
     ]
     for column, title in _FORGETTING.items():
         if any(row[column] is not None for row in table):
-            drawn = picture(table, title.en, value=column, low=f"{column}_low", high=f"{column}_high", percent=True)
+            drawn = picture(
+                table, title.en, value=column, low=f"{column}_low", high=f"{column}_high",
+                percent=True, zero=column in _DIFFERENCES,
+            )  # fmt: skip
             pictures.append((title, drawn))
     return render_page(
         "compare.html.jinja",
@@ -86,9 +90,16 @@ def _head(head: str) -> Words:
 
 
 def picture(
-    table: Sequence[Mapping[str, Any]], label: str, *, value: str, low: str, high: str, percent: bool = False
+    table: Sequence[Mapping[str, Any]],
+    label: str,
+    *,
+    value: str,
+    low: str,
+    high: str,
+    percent: bool = False,
+    zero: bool = False,
 ) -> Markup:
-    """A dot and a bar for each row that has `value`, in order; value, low, high: names of columns."""
+    """A dot and a bar for each row that has `value`, in order; value, low, high: names of columns; zero: show it."""
     drawn = [row for row in table if row[value] is not None]
     if not drawn:
         return Markup("")
@@ -98,49 +109,55 @@ def picture(
         return None if row[column] is None else factor * row[column]
 
     dots = [(scaled(row, value), scaled(row, low), scaled(row, high)) for row in drawn]
-    return _dots([row["method"] for row in drawn], dots, label, unit)
+    return Markup("").join(
+        _dots([row["method"] for row in drawn], dots, label, unit, zero=zero, width=width, style=style)
+        for width, style in ((900, "wide"), (430, "narrow"))
+    )
 
 
 def _dots(
-    names: Sequence[str], dots: Sequence[tuple[float | None, float | None, float | None]], label: str, unit: str
+    names: Sequence[str],
+    dots: Sequence[tuple[float | None, float | None, float | None]],
+    label: str,
+    unit: str,
+    *,
+    zero: bool,
+    width: int,
+    style: str,
 ) -> Markup:
-    ends = [end for dot in dots for end in dot if end is not None]
+    """Names stand above their bars: a method with its fields is longer than any column beside them."""
+    ends = [end for dot in dots for end in dot if end is not None] + [0.0] * zero
     low, high = min(ends), max(ends)
     margin = max((high - low) * 0.08, 1e-3)
     low, high = low - margin, high + margin
-    left, right, step, top = 190, 880, 30, 10
+    left, right, step, top = 24, width - 24, 44, 6
     bottom = top + step * len(dots)
 
     def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (right - left)
+        return round(left + (value - low) / (high - low) * (right - left), 1)
 
     parts = []
-    for tick in round_ticks(low, high, 6):
+    for tick in round_ticks(low, high, 6 if width > 600 else 4):
         if low <= tick <= high:
             parts.append(
-                Markup('<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/><text class="tick" x="{0}" y="{3}" '
-                       'text-anchor="middle">{4:g}{5}</text>').format(
-                    round(x(tick), 1), top, bottom, bottom + 18, tick, unit
+                Markup('<line class="{}" x1="{x}" x2="{x}" y1="{}" y2="{}"/><text class="tick" x="{x}" y="{}" '
+                       'text-anchor="middle">{:g}{}</text>').format(
+                    "grid" if tick else "axis", top, bottom, bottom + 18, tick, unit, x=x(tick)
                 )
             )  # fmt: skip
     for i, (name, (middle, start, end)) in enumerate(zip(names, dots, strict=True)):
         assert middle is not None
-        y = top + step * i + step / 2
-        parts.append(
-            Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(left - 12, y + 4, name)
-        )
+        y = top + step * i + 32
+        parts.append(Markup('<text class="tick named" x="2" y="{}">{}</text>').format(y - 14, name))
         if start is not None and end is not None:
             parts.append(
-                Markup('<line class="line held" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
-                    round(x(start), 1), round(x(end), 1), y=y
-                )
+                Markup('<line class="line held" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(x(start), x(end), y=y)
             )
         parts.append(
             Markup('<circle class="dot held" cx="{}" cy="{}" r="4.5"><title>{}: {:.4g}{}</title></circle>').format(
-                round(x(middle), 1), y, name, middle, unit
+                x(middle), y, name, middle, unit
             )
         )
-    box = f"0 0 {right + 20} {bottom + 26}"
-    return Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
-        box, label, Markup("").join(parts)
+    return Markup('<svg class="chart {}" viewBox="{}" role="img" aria-label="{}">{}</svg>').format(
+        style, f"0 0 {width} {bottom + 26}", label, Markup("").join(parts)
     )
