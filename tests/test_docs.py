@@ -123,6 +123,9 @@ def _check_camelid(words: list[str]) -> None:
     if words == ["--help"]:
         return
     verb = group.commands.get(words[0])
+    if isinstance(verb, TyperGroup):
+        words = words[1:]
+        verb = verb.commands.get(words[0])
     assert verb is not None, f"no verb is called {words[0]!r}"
     values = verb.make_context(words[0], list(words[1:])).params
     if words[0] in PLANS:

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 import typer
 
 import camelid
+from camelid.cli.data.verbs import data
+from camelid.cli.ending import Debug, Json, end
 
 app = typer.Typer(
     name="camelid",
@@ -24,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data, name="data")
 
 Recipe = Annotated[Path, typer.Argument(help="YAML recipe", metavar="RECIPE")]
 Overrides = Annotated[
@@ -50,8 +53,6 @@ Scaled = Annotated[
         help="shares='[0.1, 0.25, 0.5, 1]', seeds=2, and fields to override for all", metavar="[KEY=VALUE]..."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
-Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 EngineName = Literal["auto", "local", "llamacpp"]
 AdapterScale = Annotated[
     float,
@@ -82,7 +83,7 @@ def quickstart(
     """Tune a real model on bilingual skills, offline, in minutes; measure, show and report before and after."""
     from camelid.cli.quickstart import quickstart as run
 
-    _end(
+    end(
         lambda: run(
             name=name, maker=maker, output_dir=output_dir, base=base, accept_license=accept_license, as_json=as_json
         ),
@@ -104,7 +105,7 @@ def train(
     """Train by a recipe: to answer, continue text or tell classes; LoRA, full or virtual tokens. Resumes by itself."""
     from camelid.cli.train import train as run
 
-    _end(lambda: run(recipe, overrides or [], as_json=as_json, attached=attached), debug)
+    end(lambda: run(recipe, overrides or [], as_json=as_json, attached=attached), debug)
 
 
 @app.command()
@@ -119,7 +120,7 @@ def plan(
     """Say what a recipe needs (memory, time, disk, download, money) before that; and what edit makes it fit."""
     from camelid.cli.plan import plan as run
 
-    _end(lambda: run(recipe, overrides or [], gpu=gpu, memory=memory, as_json=as_json), debug)
+    end(lambda: run(recipe, overrides or [], gpu=gpu, memory=memory, as_json=as_json), debug)
 
 
 @app.command()
@@ -134,7 +135,7 @@ def inspect(
     """Show the tokens of real batches: trained, context, shared, cut; decoded, coloured and counted."""
     from camelid.cli.inspect import inspect as run
 
-    _end(lambda: run(recipe, overrides or [], steps=steps, html=html, as_json=as_json), debug)
+    end(lambda: run(recipe, overrides or [], steps=steps, html=html, as_json=as_json), debug)
 
 
 @app.command()
@@ -148,7 +149,7 @@ def verify(
     """Prove, on your setup: render parity, tree = separate paths, resumed = uninterrupted, saved = trained."""
     from camelid.cli.verify import verify as run
 
-    _end(lambda: run(subject, overrides or [], rows=rows, as_json=as_json), debug)
+    end(lambda: run(subject, overrides or [], rows=rows, as_json=as_json), debug)
 
 
 @app.command()
@@ -156,7 +157,7 @@ def compare(recipe: Recipe, arguments: Compared = None, as_json: Json = False, d
     """Run several methods on the same data, some seeds each: one table of quality, size, memory, time, forgetting."""
     from camelid.cli.compare import compare as run
 
-    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+    end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
 
 
 @app.command()
@@ -164,7 +165,7 @@ def tune(recipe: Recipe, arguments: Tuned = None, as_json: Json = False, debug: 
     """Search for learning rate, rank, length, epochs ... by short runs on held-out rows; the best becomes a recipe."""
     from camelid.cli.tune import tune as run
 
-    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+    end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
 
 
 @app.command()
@@ -172,7 +173,7 @@ def scale(recipe: Recipe, arguments: Scaled = None, as_json: Json = False, debug
     """Train on growing shares of the rows, fit the curve, and say whether more data is worth it."""
     from camelid.cli.scale import scale as run
 
-    _end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
+    end(lambda: run(recipe, arguments or [], as_json=as_json), debug)
 
 
 @app.command(name="eval")
@@ -197,7 +198,7 @@ def evaluate(
     from camelid.cli.eval import evaluate as run
 
     options = EvalOptions(model, data, column or [], max_length, predictions, template, adapter_scale, accept_license)
-    _end(lambda: run(options, as_json=as_json), debug)
+    end(lambda: run(options, as_json=as_json), debug)
 
 
 @app.command()
@@ -242,7 +243,7 @@ def chat(
         seed=seed,
     )
     options = ChatOptions(model, adapter, system, template, compare, sampling, accept_license, engine, adapter_scale)
-    _end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
+    end(lambda: run(options, prompt=prompt, as_json=as_json), debug)
 
 
 @app.command()
@@ -294,7 +295,7 @@ def serve(
         template=template,
         accept_license=accept_license,
     )
-    _end(lambda: run(options), debug)
+    end(lambda: run(options), debug)
 
 
 @app.command()
@@ -336,7 +337,7 @@ def export(
         accept_license,
         adapter_scale,
     )
-    _end(lambda: run(options, as_json=as_json), debug)
+    end(lambda: run(options, as_json=as_json), debug)
 
 
 @app.command()
@@ -369,14 +370,6 @@ def _main(
     ] = False,
 ) -> None:
     """Options of the program itself."""
-
-
-def _end(function, debug: bool) -> None:
-    from camelid.cli.console import exit_code
-
-    gc.freeze()
-    gc.enable()
-    raise typer.Exit(exit_code(function, debug=debug))
 
 
 def main() -> None:

@@ -45,7 +45,15 @@ class Ledger:
     reasons: Counter[str] = field(default_factory=Counter)  # all rejections by reason, numbers written as N
     notes: Counter[str] = field(default_factory=Counter)  # repairs of rows that were kept
     files: list[FileReport] = field(default_factory=list)
+    parts: int = 0  # files (or ids) that will be read
+    # how much of the last of `files` has been read, 0 to 1
+    share_of_file: Callable[[], float] = field(default=lambda: 0.0, compare=False)
     on_reject: Callable[[Rejection], None] | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of all files has been read, 0 to 1, every file counting alike."""
+        return (max(0, len(self.files) - 1) + self.share_of_file()) / max(1, self.parts)
 
     def keep(self) -> None:
         """Count one more row as read and kept."""

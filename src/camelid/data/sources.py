@@ -89,6 +89,7 @@ def read_with(
     if not sources:
         raise UserError("no data source is given", mend="for example data: my_rows.jsonl")
     located = [locate(SourceSpec.of(source), chunk) for source in sources]
+    ledger.parts = sum(len(source.parts) for source in located)
     return _records(reading, located, seed, ledger, announce or (lambda line: None))
 
 
@@ -117,6 +118,7 @@ def _items(
         report = FileReport(part.label, encoding=opened.encoding)
         reports.append(report)
         ledger.files.append(report)
+        ledger.share_of_file = opened.share
         try:
             for item in opened.rows:
                 report.rows += 1

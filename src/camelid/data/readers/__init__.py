@@ -46,7 +46,7 @@ def open_rows(path: Path, chunk: int = CHUNK) -> RowSource:
             where=str(path),
             mend=f"known kinds: {' '.join(sorted(STRUCTURED | PLAIN_TEXT))}, also with {' '.join(sorted(COMPRESSED))}",
         )
-    return RowSource(rows, stream.encoding, stream.close)
+    return RowSource(rows, stream.encoding, stream.close, stream.share)
 
 
 def _text_rows(stream: TextStream, head: str, kind: str, path: Path) -> Iterator[RawRow | Damage] | None:

@@ -41,15 +41,17 @@ class TextStream:
     def __init__(self, path: Path, chunk: int = CHUNK) -> None:
         self.chunk, self.damaged = chunk, False
         self.fault: str | None = None
-        self._file = _open(path)
+        self._raw, self._file = _open(path)
+        self._size = path.stat().st_size
+        self._read = 0.0
         try:
             self.encoding = _detect(self._file, path)
             self._file.seek(0)
         except UserError:
-            self._file.close()
+            self._close_files()
             raise
         except _BROKEN as error:
-            self._file.close()
+            self._close_files()
             raise UserError(f"cannot be read: {error}", where=str(path), mend="fetch or compress it again") from error
         self._decoder = codecs.getincrementaldecoder(_CODECS[self.encoding])("strict")
         self._peeked = ""
@@ -72,10 +74,18 @@ class TextStream:
             self._peeked += self._decode(self._read_bytes())
         return self._peeked
 
+    def share(self) -> float:
+        """How much of the file, compressed as it may be, has been read: 0 to 1."""
+        return self._read
+
     def close(self) -> None:
         """Release the file."""
         self._ended = True
+        self._close_files()
+
+    def _close_files(self) -> None:
         self._file.close()
+        self._raw.close()
 
     def _read_bytes(self) -> bytes:
         data = b""
@@ -83,6 +93,8 @@ class TextStream:
             data = self._file.read(self.chunk)
         except _BROKEN as error:
             self.fault = f"the file cannot be read further: {error}"
+        else:
+            self._read = self._raw.tell() / max(1, self._size)
         if not data:
             self.close()
         return data
@@ -102,12 +114,14 @@ _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _CODECS = {"UTF-8": "utf-8-sig", "UTF-16": "utf-16", "GB18030": "gb18030"}
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
+    """The file itself, which tells how far it has been read, and what is in it."""
     try:
-        opener = COMPRESSED.get(path.suffix.lower())
-        return opener(path, "rb") if opener else path.open("rb")  # type: ignore[return-value]
+        raw = path.open("rb")
     except OSError as error:
         raise UserError(f"cannot be opened: {error.strerror or error}", where=str(path)) from error
+    opener = COMPRESSED.get(path.suffix.lower())
+    return raw, opener(raw, "rb") if opener else raw  # type: ignore[return-value]
 
 
 def _detect(file: BinaryIO, path: Path) -> str:

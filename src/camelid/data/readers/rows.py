@@ -44,6 +44,7 @@ class RowSource:
     rows: Iterator[RawRow | Damage]
     encoding: str = ""
     close: Callable[[], None] = lambda: None  # releases the file; safe to call at any time, and twice
+    share: Callable[[], float] = lambda: 0.0  # how much of the file has been read, 0 to 1; 0 where nobody knows
 
 
 def bad_text(value: Any) -> str | None:

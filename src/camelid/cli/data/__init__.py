@@ -1,0 +1,1 @@
+"""`camelid data`: the verbs of the data factory."""

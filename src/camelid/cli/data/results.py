@@ -1,0 +1,28 @@
+"""What a verb of the factory says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from camelid.cli.console import print_json, say
+from camelid.data.factory.output import Output
+from camelid.data.ledger import Ledger
+
+
+def tell(manifest: Mapping[str, Any], out: Output, *, as_json: bool) -> None:
+    """The counts, as lines or as the one JSON object."""
+    if as_json:
+        print_json({"output": str(out.path), **manifest})
+        return
+    counts = manifest["counts"]
+    say(f"{counts['read']:,} rows = {counts['used']:,} used + {counts['dropped']:,} dropped")
+    for reason, count in manifest["reasons"].items():
+        say(f"  {count:,} x {reason}")
+    say(f"written: {counts['written']:,} rows to {out.path}; dropped ones: {out.dropped_file}")
+
+
+def files_of(ledger: Ledger) -> list[Path]:
+    """The files that were read, each once; ids of the hub are none."""
+    return [path for file in dict.fromkeys(report.file for report in ledger.files) if (path := Path(file)).is_file()]

@@ -1,0 +1,1 @@
+"""The data factory: what makes, translates, cleans and judges data. No model is here: a teacher is a callable."""

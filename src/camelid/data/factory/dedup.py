@@ -1,0 +1,66 @@
+"""Which rows are like an earlier one: letter by letter, by ROUGE-L (in memory), or by MinHash (past memory)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+
+from camelid.data.factory.minhash import PERMUTATIONS, Hasher, unlike
+from camelid.data.factory.similar import Neighbour, SimilarityPool, units, words
+
+Method = Literal["exact", "rouge", "minhash"]
+Tokens = Literal["units", "words"]
+TOKENS: dict[Tokens, Callable[[str], list[str]]] = {"units": units, "words": words}
+_BLOCK = 4096
+
+
+def duplicates(
+    texts: Callable[[], Iterable[str]], method: Method, *, threshold: float, tokens: Tokens
+) -> Iterator[Neighbour | None]:
+    """For each text None where it is kept, or what is kept before it that it is like.
+
+    texts: gives all texts, from the first, each time it is called; number of a neighbour: its place among them
+    """
+    match method:
+        case "exact":
+            return _exact(texts())
+        case "rouge":
+            return _by_rouge(texts(), SimilarityPool(threshold, TOKENS[tokens]))
+        case "minhash":
+            return _by_minhash(texts(), threshold, Hasher(TOKENS[tokens]))
+
+
+def _exact(texts: Iterable[str]) -> Iterator[Neighbour | None]:
+    """Equal but for width of letters, case and white space."""
+    known: dict[bytes, int] = {}
+    for place, text in enumerate(texts):
+        same = " ".join(unicodedata.normalize("NFKC", text).lower().split())
+        first = known.setdefault(blake2b(same.encode("utf-8", "surrogatepass"), digest_size=16).digest(), place)
+        yield None if first == place else Neighbour(first, 1.0)
+
+
+def _by_rouge(texts: Iterable[str], pool: SimilarityPool) -> Iterator[Neighbour | None]:
+    kept: list[int] = []
+    place = 0
+    for block in _blocks(texts):
+        for near in pool.admit(block):
+            if near is None:
+                kept.append(place)
+            yield None if near is None else Neighbour(kept[near.number], near.score)
+            place += 1
+
+
+def _by_minhash(texts: Iterable[str], threshold: float, hasher: Hasher) -> Iterator[Neighbour | None]:
+    parts = [hasher.signatures(block) for block in _blocks(texts)]
+    yield from unlike(np.concatenate(parts) if parts else np.empty((0, PERMUTATIONS), np.uint32), threshold)
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[Sequence[str]]:
+    rest = iter(texts)
+    while block := list(islice(rest, _BLOCK)):
+        yield block
