@@ -19,6 +19,7 @@ class Environment:
     packages: tuple[str, ...]
     remove: tuple[str, ...] = ()
     empty_modules: tuple[str, ...] = ()
+    torch: bool = True
 
 
 ENVIRONMENTS = {
@@ -32,6 +33,7 @@ ENVIRONMENTS = {
     "unsloth": Environment(("unsloth", "psutil"), remove=("torchvision",)),
     # Its command line needs requests without saying so.
     "litgpt": Environment(("litgpt==0.5.*", "requests")),
+    "rouge_score": Environment(("rouge_score==0.1.2",), torch=False),
 }
 
 
@@ -54,8 +56,10 @@ def install(peer: str) -> None:
     print(f"making the environment of {peer} in {home.relative_to(BENCHMARKS.parent)}", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, TORCH], check=True)
-    subprocess.run([*pip, TORCH, *environment.packages], check=True)
+    torch = [TORCH] if environment.torch else []
+    if torch:
+        subprocess.run([*pip, *torch], check=True)
+    subprocess.run([*pip, *torch, *environment.packages], check=True)
     if environment.remove:
         remove = [str(home / "bin" / "python"), "-m", "pip", "uninstall", "--quiet", "--yes", *environment.remove]
         subprocess.run(remove, check=True)
