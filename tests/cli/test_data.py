@@ -93,6 +93,7 @@ def test_dedup_accounts_for_every_row(mixed: Path, tmp_path: Path) -> None:
         (["nowhere.jsonl", "-o", "OUT.jsonl"], "nowhere.jsonl"),
         (["MIXED", "-o", "OUT.csv"], "JSON Lines"),
         (["MIXED", "-o", "MIXED"], "is there already"),
+        (["MIXED", "-o", "MIXED", "--overwrite", "--json"], "is read and written at once"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(

@@ -63,11 +63,18 @@ class Output:
         self._write(self._drops, {**values, "why": rejection.reason, "excerpt": rejection.excerpt})
 
     def finish(self, verb: str, options: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
-        """Put the files into their places; the manifest, which is written last."""
+        """Put the files into their places; the manifest, which is written last.
+
+        Raises UserError, and leaves everything as it was, where one of `inputs` would be written over.
+        """
+        inputs = list(inputs)
+        if self.path.resolve() in {path.resolve() for path in inputs}:
+            raise UserError("is read and written at once", where=str(self.path), mend="another --output")
         dropped = sum(self.dropped.values())
         assert self.read == self.used + dropped
         counts = {"read": self.read, "used": self.used, "dropped": dropped, "written": self.written}
         try:
+            described = describe_files(inputs)
             for file, place in ((self._drops, self.dropped_file), (self._rows, self.path)):
                 file.flush()
                 os.fsync(file.fileno())
@@ -79,7 +86,7 @@ class Output:
                 "options": dict(options),
                 "counts": counts,
                 "reasons": dict(self.dropped.most_common()),
-                "inputs": describe_files(inputs),
+                "inputs": described,
                 "output": describe_files([self.path], {str(self.path): self.written})[0],
                 "code": code_version(),
             }
