@@ -64,7 +64,8 @@ Teacher = Callable[[Sequence[Ask], Hear], None]  # raises NoAnswer where one of 
 class Journal:
     """The answers of one teacher, in a file that only grows.
 
-    name: the teacher's, a model or an address with a model. Raises UserError where the file is damaged: an answer may have been paid for.
+    name: the teacher's, a model or an address with a model. Raises UserError where the file is damaged: an answer may
+    have been paid for.
     """
 
     def __init__(self, path: Path, name: str) -> None:
