@@ -83,6 +83,17 @@ def test_general_text_is_compared_on_the_same_passages() -> None:
     assert "英文通用文本，与 a 相比" in render_comparison(comparison)
 
 
+def test_general_text_of_several_seeds_is_compared_passage_by_passage() -> None:
+    """Per token -0.2 and -0.05: together -3 / 30; left out one by one -0.05 and -0.2, so the error is 0.075."""
+    first = [_run(i, 0.5, passages={"en": [(10.0, 5), (20.0, 10)]}) for i in (0, 1)]
+    new = [[(9.5, 5), (19.0, 10)], [(8.5, 5), (20.0, 10)]]
+    second = [_run(i, 0.4, passages={"en": passages}) for i, passages in enumerate(new)]
+    row = rows(Comparison("mine", "accuracy", False, [Cell("a", first), Cell("b", second)]))[1]
+    assert row["method"] == "b"
+    wanted = [math.expm1(-0.1 + side * 12.706 * 0.075) for side in (0, -1, 1)]
+    assert [row[f"beside_en{end}"] for end in ("", "_low", "_high")] == pytest.approx(wanted)
+
+
 def test_the_table_has_the_best_first_and_what_failed_last() -> None:
     cells = [
         Cell("a", [_run(0, 0.5, retention={"en": Rise(0.02, 0.01, 0.03), "zh": Rise(-0.01, -0.02, 0.0)}, kept=(3, 4))]),

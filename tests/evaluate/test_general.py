@@ -12,8 +12,9 @@ from camelid.data.render import Renderer
 from camelid.data.skills import SkillRow
 from camelid.data.templates import template_for
 from camelid.data.vocabulary import Vocabulary
-from camelid.evaluate.exam import PASSAGES, Exam
+from camelid.evaluate.exam import PASSAGE_TOKENS, TEXT_TOKENS, Exam
 from camelid.evaluate.general import General, kept, measure_general, rise
+from camelid.evaluate.perplexity import heldout_texts
 from camelid.evaluate.retention import load_questions
 from camelid.evaluate.skills import SkillReport, skill_accuracy
 from camelid.generate.base import Completion, Sampling
@@ -34,10 +35,10 @@ def test_a_rise_that_is_the_same_everywhere_is_certain() -> None:
 
 
 def test_the_interval_is_the_jackknifes() -> None:
-    """Equal passages with rises 0, 0.1, 0.2: the jackknife's error is that of the mean, s / sqrt(n)."""
+    """Equal passages with rises 0, 0.1, 0.2: the jackknife's error is that of the mean, s / sqrt(n); t for three."""
     before = [(200.0, 100)] * 3
     change = rise(before, [(200.0, 100), (210.0, 100), (220.0, 100)])
-    half = 1.959964 * 0.1 / math.sqrt(3)
+    half = 4.303 * 0.1 / math.sqrt(3)
     assert (change.low, change.high) == pytest.approx((math.expm1(0.1 - half), math.expm1(0.1 + half)), rel=1e-5)
     with pytest.raises(ValueError, match="the same tokens"):
         rise(before, [(200.0, 99)] * 3)
@@ -54,7 +55,16 @@ def test_it_comes_back_from_json_and_a_model_is_measured() -> None:
     vocabulary = Vocabulary.from_directory(tiny_base())
     generator = LiveGenerator(model, Renderer(vocabulary, template_for("auto", vocabulary), 1024))
     found = measure_general(generator, questions=False)
-    assert {language: len(pairs) for language, pairs in found.text.items()} == PASSAGES
+    exam = Exam(generator, [])
+    for language, pairs in found.text.items():
+        texts = exam.passages(language)
+        assert texts == heldout_texts(language)[: len(texts)]
+        lengths = [len(vocabulary.backend.encode(text, add_special_tokens=False).ids) for text in texts]
+        assert sum(lengths[:-1]) < TEXT_TOKENS[language] <= sum(lengths)
+        assert [n + 1 for _, n in pairs] == [
+            min(PASSAGE_TOKENS, length - start) for length in lengths for start in range(0, length, PASSAGE_TOKENS)
+        ]
+        assert sum(p for p, _ in pairs) == pytest.approx(-sum(exam.log_probability(text)[0] for text in texts))
     assert General.of_json(found.as_json()) == found
     assert rise(found.text["en"], measure_general(generator, questions=False).text["en"]).rise == 0.0
 

@@ -17,7 +17,7 @@ from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
 
 PASSAGE_TOKENS = 512  # longer passages of held-out text are scored in windows of so many tokens
-PASSAGES = {"en": 7, "zh": 2}  # the first so many: Chinese costs SmolLM2 two and a half tokens a character
+TEXT_TOKENS = {"en": 1450, "zh": 1300}  # of held-out text at least, in whole passages: seven, two of SmolLM2's Chinese
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,7 @@ class Exam:
         return ExamResult(
             skills=self.skills(rows),
             plain=plain_questions(self.answer, questions=self.questions),
-            text={
-                language: perplexity(self.log_probability, heldout_texts(language)[:count])
-                for language, count in PASSAGES.items()
-            },
+            text={language: perplexity(self.log_probability, self.passages(language)) for language in TEXT_TOKENS},
         )
 
     def skills(self, rows: Sequence[SkillRow]) -> SkillReport:
@@ -61,11 +58,26 @@ class Exam:
         sampling = Sampling(max_new_tokens=max_new_tokens)
         return [completion.text for completion in self.generator.generate(conversations, sampling)]
 
-    def log_probability(self, text: str) -> tuple[float, int]:
-        """(summed log-probability, predicted tokens) of running text.
+    def passages(self, language: str) -> list[str]:
+        """The first of the held-out passages that have `TEXT_TOKENS` together: fewer, the more tokens a model takes."""
+        chosen, tokens = [], 0
+        for text in heldout_texts(language):
+            if tokens >= TEXT_TOKENS[language]:
+                break
+            chosen.append(text)
+            tokens += len(self._ids(text))
+        return chosen
 
-        Each window begins with bos where the tokenizer's convention says so (Gemma without it makes nonsense); else
-        its first token is given, not predicted.
+    def log_probability(self, text: str) -> tuple[float, int]:
+        """(summed log-probability, predicted tokens) of running text."""
+        windows = self.windows(text)
+        return sum(score for score, _ in windows), sum(tokens for _, tokens in windows)
+
+    def windows(self, text: str) -> list[tuple[float, int]]:
+        """The same of each of its windows, which know nothing of one another.
+
+        Each begins with bos where the tokenizer's convention says so (Gemma without it makes nonsense); else its first
+        token is given, not predicted.
         """
         ids, vocabulary = self._ids(text), self.generator.renderer.vocabulary
         head = [vocabulary.id_of(vocabulary.leading_bos)] if vocabulary.leading_bos else []
@@ -75,7 +87,8 @@ class Exam:
             weight = np.ones(len(window), np.float32)
             weight[0] = 0
             examples.append(Example(np.array(window, np.int32), weight, 0))
-        return sum(self.generator.score(examples)), sum(len(window) - 1 for window in windows)
+        scores = self.generator.score(examples)
+        return [(score, len(window) - 1) for score, window in zip(scores, windows, strict=True) if len(window) > 1]
 
     def _ids(self, text: str) -> list[int]:
         return self.generator.renderer.vocabulary.backend.encode(text, add_special_tokens=False).ids

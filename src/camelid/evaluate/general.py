@@ -9,8 +9,7 @@ from typing import Any
 
 from camelid.data.records import Conversation
 from camelid.data.skills import FAMILIES, make_skill_rows
-from camelid.evaluate.exam import PASSAGES, Exam
-from camelid.evaluate.perplexity import heldout_texts
+from camelid.evaluate.exam import TEXT_TOKENS, Exam
 from camelid.evaluate.retention import MAX_NEW_TOKENS, Question, load_questions
 from camelid.generate.base import Sampling
 from camelid.generate.local import LiveGenerator
@@ -27,8 +26,8 @@ _ONE_LINE = Sampling(max_new_tokens=16, stop=("\n",))
 class General:
     """Of one model.
 
-    text: by language, of every passage (summed -log p in nats, tokens); asked, right: plain questions and those
-    answered; skills: by language, (right, asked) of short tasks that have one right answer
+    text: by language, of every passage, or window of a long one (summed -log p in nats, tokens); asked, right: plain
+    questions and those answered; skills: by language, (right, asked) of short tasks that have one right answer
     """
 
     text: dict[str, list[tuple[float, int]]]
@@ -71,8 +70,8 @@ def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool 
     """
     exam = Exam(generator, [])
     text = {
-        language: [exam.log_probability(passage) for passage in heldout_texts(language)[:count]]
-        for language, count in PASSAGES.items()
+        language: [window for passage in exam.passages(language) for window in exam.windows(passage)]
+        for language in TEXT_TOKENS
     }
     asked = asked_of(answers) if questions else []
     prompts, sampling = prompts_of(asked, answers)

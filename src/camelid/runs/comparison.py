@@ -150,16 +150,25 @@ def _with_ends(column: str, values: tuple[float | None, float | None, float | No
 def _beside(first: Cell, cell: Cell, language: str) -> tuple[float, float, float] | tuple[None, None, None]:
     """(rise of general text's perplexity from the first method to this, low, high): the same passages, seed by seed.
 
+    The interval is over passages, each with all seeds together: two seeds alone could say nothing about their spread.
     None where no seed has both.
     """
     theirs = {run.seed: run.passages[language] for run in first.runs if language in run.passages}
     mine = {run.seed: run.passages[language] for run in cell.runs if language in run.passages}
     both = [
-        Rise(*paired_rise(theirs[seed], passages))
+        (theirs[seed], passages)
         for seed, passages in mine.items()
         if [n for _, n in passages] == [n for _, n in theirs.get(seed, ())]  # else another base, with other tokens
     ]
-    return _middle(both) if both else (None, None, None)
+    if not both:
+        return None, None, None
+    old, new = zip(*both, strict=True)
+    return paired_rise(_together(old), _together(new))
+
+
+def _together(runs: Sequence[Passages]) -> list[tuple[float, int]]:
+    """The same passages of several runs, summed."""
+    return [(sum(nats for nats, _ in one), sum(n for _, n in one)) for one in zip(*runs, strict=True)]
 
 
 def _gain(first: Cell, cell: Cell) -> tuple[float, float, float] | tuple[None, None, None]:

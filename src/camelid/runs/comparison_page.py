@@ -33,9 +33,10 @@ _BESIDE = {
 _NOTE = Words(
     "Bars are 95% intervals: over the seeds where there are several, of the one measurement otherwise. Time and memory "
     "are medians over the seeds. General text: how much its perplexity rose. Plain questions: share of those that the "
-    "base knew. Beside the first method: the difference on the same passages or questions, with its own interval.",
+    "base knew. Beside the first method: the difference on the same passages or questions, all seeds together, with "
+    "its own interval.",
     "横线为 95% 区间：有多个种子时是种子之间的区间，否则是单次测量的区间。时间和内存取各种子的中位数。"
-    "通用文本：困惑度上升了多少。常识题：基座原本会的题中还答对多少。与第一种方法相比：同样的段落或题目上的差别及其区间。",
+    "通用文本：困惑度上升了多少。常识题：基座原本会的题中还答对多少。与第一种方法相比：同样的段落或题目上（各种子合在一起）的差别及其区间。",
 )
 # What a picture shows beside the quality: column of the table, what it is, whether it is a share in percent.
 _FORGETTING = {

@@ -57,7 +57,8 @@ def paired_rise(one: Passages, other: Passages) -> tuple[float, float, float]:
     """(rise of the perplexity from one to the other, low, high) as shares, on the same passages: paired, so that easy
     and hard ones do not blur it.
 
-    The interval is the jackknife's over passages (Tukey 1958), on the logarithm. ValueError: other passages.
+    The interval is the jackknife's over passages (Tukey 1958), on the logarithm, with Student's t, for they are few.
+    ValueError: other passages.
     """
     if [n for _, n in one] != [n for _, n in other]:
         raise ValueError("not measured on the same tokens")
@@ -69,7 +70,8 @@ def paired_rise(one: Passages, other: Passages) -> tuple[float, float, float]:
     k = len(left_out)
     middle = sum(left_out) / k if k else change
     error = math.sqrt((k - 1) / k * sum((value - middle) ** 2 for value in left_out)) if k > 1 else math.inf
-    rise, low, high = (math.expm1(min(x, 700.0)) for x in (change, change - Z_95 * error, change + Z_95 * error))
+    half = student_t(k - 1) * error if k > 1 else math.inf
+    rise, low, high = (math.expm1(min(x, 700.0)) for x in (change, change - half, change + half))
     return rise, low, high
 
 
