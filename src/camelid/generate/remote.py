@@ -20,9 +20,9 @@ from camelid.data.pack import Example
 from camelid.data.records import Conversation
 from camelid.errors import UserError
 from camelid.generate.base import Finish, Generator, Piece, Prompt, Request, Sampling, Sink, Ticket, TokenScore
+from camelid.generate.endpoint import LATER, client_of, reason_of, retry_after
 
 TRIES = 4  # of a request that was refused for now, before anything of its answer came
-_LATER = {408, 429, 500, 502, 503, 504}  # the endpoint may do better in a moment
 _LONGEST_WAIT = 30.0  # seconds
 
 
@@ -47,13 +47,7 @@ class RemoteGenerator(Generator):
         self, url: str, model: str, key: str | None, *, slots: int = 8, timeout: float = 120.0, wait: float = 1.0
     ) -> None:
         self.models, self.context, self.slots = (model,), 0, slots
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        try:
-            self._client = httpx.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=timeout)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise UserError(f"not the address of an endpoint: {error}", where=url) from None
-        if self._client.base_url.scheme not in ("http", "https") or not self._client.base_url.host:
-            raise UserError("an endpoint's address begins with http:// or https://", where=url)
+        self._client = client_of(url, key, timeout)
         self._url, self._wait = url, wait
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="remote")
         self._closed = threading.Event()
@@ -104,8 +98,8 @@ class RemoteGenerator(Generator):
         path, body = _body(request, self.models[0])
         for attempt in range(TRIES):
             with self._client.stream("POST", path, json=body) as reply:
-                if reply.status_code in _LATER and attempt + 1 < TRIES:
-                    wait = _retry_after(reply) or self._wait * 2**attempt
+                if reply.status_code in LATER and attempt + 1 < TRIES:
+                    wait = retry_after(reply) or self._wait * 2**attempt
                 else:
                     if reply.status_code != 200:
                         reply.read()
@@ -122,7 +116,7 @@ class RemoteGenerator(Generator):
 
     def _require(self, reply: httpx.Response) -> None:
         if reply.status_code != 200:
-            raise UserError(f"the endpoint answered {reply.status_code}: {_reason(reply)}", where=self._url)
+            raise UserError(f"the endpoint answered {reply.status_code}: {reason_of(reply)}", where=self._url)
 
 
 class _Tally:
@@ -221,15 +215,3 @@ def _utf8(item: dict[str, Any]) -> bytes:
 def _text(prompt: Prompt) -> str:
     source = prompt.source
     return source if isinstance(source, str) else "\n".join(message.content for message in source.messages)
-
-
-def _retry_after(reply: httpx.Response) -> float:
-    value = reply.headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else 0.0
-
-
-def _reason(reply: httpx.Response) -> str:
-    try:
-        return str(reply.json()["error"]["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return reply.text[:300] or reply.reason_phrase

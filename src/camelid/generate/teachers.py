@@ -1,0 +1,271 @@
+"""Teachers for the data factory: an OpenAI-compatible endpoint, or any generator of ours.
+
+An endpoint is asked without streaming, so that an answer is whole or not there, and says what it cost. What may be
+better in a moment (429, 5xx, time-outs, a connection or an answer cut off) is asked again, later each time and with
+jitter, and while an endpoint says that it is too much, nobody asks. What it will never answer is refused, for good.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, final
+
+import httpx
+
+from camelid.data.factory.teacher import Answer, Ask, Hear, NoAnswer
+from camelid.data.records import Conversation, Message, Origin
+from camelid.errors import UserError
+from camelid.generate.base import Answer as Pieces
+from camelid.generate.base import Generator, Piece, Request, Sampling, Ticket
+from camelid.generate.endpoint import LATER, client_of, reason_of, retry_after
+
+TRIES = 8
+_FOR_ALL = {401: "the key", 402: "the account", 403: "the key", 404: "the address and the model's name"}
+_LONGEST_WAIT = 60.0  # seconds between two tries
+
+
+class Budget:
+    """What may be spent. prices: of a million tokens of prompts and of answers; cap: in the same money, None: no limit.
+
+    spent: before, by answers that are in the journal already
+    """
+
+    def __init__(self, prices: tuple[float, float], cap: float | None, spent: tuple[int, int] = (0, 0)) -> None:
+        self.prices, self.cap = prices, cap
+        self._spent, self._promised = self.cost(*spent), 0.0
+        self._lock = threading.Lock()
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self.prices[0] + completion_tokens * self.prices[1]) / 1e6
+
+    @property
+    def spent(self) -> float:
+        return self._spent
+
+    def promise(self, ask: Ask) -> float:
+        """Set aside the most that this could cost. Raises NoAnswer where that would be more than is left."""
+        letters = sum(len(words.encode()) for _, words in ask.messages)  # no tokenizer takes more than one a byte
+        most = self.cost(letters + 8 * len(ask.messages), ask.max_new_tokens)
+        with self._lock:
+            if self.cap is not None and self._spent + self._promised + most > self.cap:
+                raise NoAnswer(
+                    f"the next question could cost more than is left of {self.cap:g}: {self._spent:.4f} is spent",
+                    mend="raise the limit, and the same command goes on from here",
+                )
+            self._promised += most
+        return most
+
+    def settle(self, promised: float, answer: Answer | None) -> None:
+        """The question has been answered, or never will be."""
+        with self._lock:
+            self._promised -= promised
+            if answer is not None:
+                self._spent += self.cost(answer.prompt_tokens, answer.completion_tokens)
+
+
+@final
+class EndpointTeacher:
+    """A model behind an OpenAI-compatible endpoint.
+
+    url: up to and including /v1; slots: questions at a time; per_minute: questions a minute at most, None: no limit;
+    timeout: seconds; wait: seconds before the second try, doubled for each further one
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None,
+        budget: Budget,
+        *,
+        slots: int = 8,
+        per_minute: float | None = None,
+        timeout: float = 120.0,
+        wait: float = 1.0,
+        tries: int = TRIES,
+    ) -> None:
+        self._client = client_of(url, key, timeout)
+        self._url, self._model, self._slots, self._budget = url, model, slots, budget
+        self._gate = _Gate(per_minute)
+        self._wait, self._tries = wait, tries
+        self._answered = threading.Event()
+
+    def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
+        """Ask all. Raises NoAnswer with the first reason, once those that are on their way have been heard."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(self._slots, thread_name_prefix="teacher") as pool:
+            running = {pool.submit(self._one, ask, stop, lambda a, i=i: hear(i, a)) for i, ask in enumerate(asks)}
+            fault: BaseException | None = None
+            try:
+                for done in as_completed(running):
+                    if (found := done.exception()) is not None and not isinstance(found, _Stopped):
+                        fault = fault or found
+            finally:
+                stop.set()  # a signal: let nobody begin another try
+        if fault is not None:
+            raise fault
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _one(self, ask: Ask, stop: threading.Event, heard: Callable[[Answer], None]) -> None:
+        if stop.is_set():
+            raise _Stopped
+        try:
+            promised, answer = self._budget.promise(ask), None
+            try:
+                answer = self._ask(ask, stop)
+                heard(answer)
+            finally:
+                self._budget.settle(promised, answer)
+        except BaseException:
+            stop.set()  # here, for the next question begins before whoever waits has heard of it
+            raise
+
+    def _ask(self, ask: Ask, stop: threading.Event) -> Answer:
+        why = ""
+        for attempt in range(self._tries):
+            if not self._gate.enter(stop):
+                raise _Stopped
+            pause = self._wait * 2**attempt * random.uniform(0.5, 1.5)
+            try:
+                reply = self._client.post("chat/completions", json=_body(ask, self._model))
+                if reply.status_code == 200:
+                    answer = _answer(reply.json())
+                    self._answered.set()
+                    return answer
+                why = f"{reply.status_code}: {reason_of(reply)}"
+                if reply.status_code in _FOR_ALL:
+                    raise NoAnswer(why, where=self._url, mend=f"check {_FOR_ALL[reply.status_code]}")
+                if reply.status_code not in LATER:
+                    return self._refused(why)
+                if reply.status_code == 429 or "retry-after" in reply.headers:
+                    pause = max(pause, retry_after(reply))
+                    self._gate.shut(min(pause, _LONGEST_WAIT))
+            except (httpx.TransportError, httpx.DecodingError, ValueError, KeyError, TypeError, IndexError) as error:
+                why = f"{type(error).__name__} {error}".strip()
+            if stop.wait(min(pause, _LONGEST_WAIT)):
+                raise _Stopped
+        raise NoAnswer(f"no answer in {self._tries} tries, at last {why}", where=self._url, mend="try again later")
+
+    def _refused(self, why: str) -> Answer:
+        """This question is refused; but where nothing was ever answered it is the way that all are asked."""
+        if not self._answered.is_set():
+            raise NoAnswer(f"refuses what it is asked: {why}", where=self._url)
+        return Answer("", "refused", 0, 0, why)
+
+
+@final
+class GeneratorTeacher:
+    """Any generator of ours: a local model, llama.cpp, the shipped fake. seed: of what is drawn at a temperature."""
+
+    def __init__(self, generator: Generator, seed: int = 0) -> None:
+        self._generator, self._seed = generator, seed
+
+    def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
+        """Ask all; each is heard when it is done. Raises NoAnswer where the engine failed, with its reason."""
+        events: queue.Queue[tuple[int, Piece]] = queue.Queue()
+        answers = [Pieces() for _ in asks]
+        tickets: list[Ticket] = []
+        waiting = 0
+        try:
+            for place, ask in enumerate(asks):
+                try:
+                    request = Request(self._generator.prepare(_conversation(ask)), self._sampling(ask))
+                    tickets.append(self._generator.submit(request, lambda piece, i=place: events.put((i, piece))))
+                    waiting += 1
+                except UserError as error:  # longer than the context, say
+                    hear(place, Answer("", "refused", 0, 0, str(error)))
+            while waiting:
+                place, piece = events.get()
+                answers[place].add(piece)
+                if piece.finish in ("stop", "length"):
+                    found = answers[place].completion()
+                    ended = "length" if found.finish == "length" else "stop"
+                    hear(place, Answer(found.text, ended, found.prompt_tokens, found.completion_tokens))
+                elif piece.finish:
+                    raise NoAnswer(f"no answer: {piece.error or piece.finish}")
+                waiting -= bool(piece.finish)
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
+
+    def _sampling(self, ask: Ask) -> Sampling:
+        return Sampling(
+            max_new_tokens=ask.max_new_tokens,
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            presence_penalty=ask.presence_penalty,
+            stop=ask.stop,
+            seed=self._seed + ask.number,
+        )
+
+
+class _Stopped(Exception):
+    """Another question's fault, or a signal, ended the asking."""
+
+
+class _Gate:
+    """Where all threads wait: for their turn of so many a minute, and while an endpoint has had too much."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._between = 60.0 / per_minute if per_minute else 0.0
+        self._next = self._shut = 0.0
+        self._lock = threading.Lock()
+
+    def shut(self, seconds: float) -> None:
+        """Let nobody through for so long."""
+        with self._lock:
+            self._shut = max(self._shut, time.monotonic() + seconds)
+
+    def enter(self, stop: threading.Event) -> bool:
+        """Wait for one's turn; False where `stop` was set first."""
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._between
+        while True:
+            with self._lock:
+                left = max(turn, self._shut) - time.monotonic()
+            if left <= 0:
+                return not stop.is_set()
+            if stop.wait(left):
+                return False
+
+
+def _conversation(ask: Ask) -> Conversation:
+    return Conversation(tuple(Message(role, words) for role, words in ask.messages), Origin("ask", 1))  # type: ignore[arg-type]
+
+
+def _body(ask: Ask, model: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": role, "content": words} for role, words in ask.messages],
+        "max_tokens": ask.max_new_tokens,
+        "temperature": ask.temperature,
+        "top_p": ask.top_p,
+    }
+    if ask.presence_penalty:
+        body["presence_penalty"] = ask.presence_penalty
+    if ask.stop:
+        body["stop"] = list(ask.stop)
+    return body
+
+
+def _answer(reply: dict[str, Any]) -> Answer:
+    """Raises KeyError, TypeError, IndexError or ValueError for half an answer."""
+    choice, usage = reply["choices"][0], reply["usage"]
+    tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+    match choice["finish_reason"]:
+        case "stop" | "length" as ended:
+            words = choice["message"]["content"]
+            if not isinstance(words, str):
+                raise TypeError("an answer without text")
+            return Answer(words, ended, *tokens)
+        case "content_filter":
+            return Answer("", "refused", *tokens, "the endpoint's content filter")
+    raise ValueError(f"an answer that ended by {choice['finish_reason']!r}")
