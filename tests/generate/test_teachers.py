@@ -144,7 +144,7 @@ def test_what_is_refused_for_good_is_an_answer_and_what_all_would_be_refused_for
 
     with _endpoint(script) as (url, server), _teacher(url) as teacher:
         with pytest.raises(NoAnswer, match="refuses what it is asked: 400: against the rules"):
-            _all(teacher, _ask("bad"))
+            _all(teacher, _ask("bad"), _ask("bad", number=1))
         assert _all(teacher, _ask("ok")) == [Answer("ko", "stop", 10, 2)]
         refused = Answer("", "refused", 0, 0, "400: against the rules")
         assert _all(teacher, _ask("bad"), _ask("ok"), _ask("filtered"))[::2] == [
@@ -154,6 +154,10 @@ def test_what_is_refused_for_good_is_an_answer_and_what_all_would_be_refused_for
         with pytest.raises(NoAnswer, match=r"no such key.*check the key"):
             _all(teacher, _ask("key"))
         assert server.asked["key"] == 1
+    with _endpoint(script) as (url, _), _teacher(url, slots=1) as teacher:
+        assert _all(teacher, _ask("bad"), _ask("ok"))[0] == refused, "the first is refused before any is answered"
+    with _endpoint(script) as (url, _), _teacher(url, proven=True) as teacher:
+        assert _all(teacher, _ask("bad")) == [refused]
 
 
 def test_an_endpoint_that_never_answers_is_given_up_and_what_came_is_kept(tmp_path: Path) -> None:

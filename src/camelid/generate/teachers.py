@@ -73,7 +73,10 @@ class EndpointTeacher:
     """A model behind an OpenAI-compatible endpoint.
 
     url: up to and including /v1; slots: questions at a time; per_minute: questions a minute at most, None: no limit;
-    timeout: seconds; wait: seconds before the second try, doubled for each further one
+    timeout: seconds; wait: seconds before the second try, doubled for each further one; proven: it has answered before
+
+    Until it has answered something, a question that is refused says nothing about the question: the model's name or the
+    way of asking may be what is refused. It is then only refused for good once another one has been answered.
     """
 
     def __init__(
@@ -88,18 +91,28 @@ class EndpointTeacher:
         timeout: float = 120.0,
         wait: float = 1.0,
         tries: int = TRIES,
+        proven: bool = False,
     ) -> None:
         self._client = client_of(url, key, timeout)
         self._url, self._model, self._slots, self._budget = url, model, slots, budget
         self._gate = _Gate(per_minute)
         self._wait, self._tries = wait, tries
-        self._answered = threading.Event()
+        self._proven = proven
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Ask all. Raises NoAnswer with the first reason, once those that are on their way have been heard."""
         stop = threading.Event()
+        refused: dict[int, Answer] = {}
+
+        def heard(place: int, answer: Answer) -> None:
+            self._proven = self._proven or answer.ended != "refused"
+            if self._proven:
+                hear(place, answer)
+            else:
+                refused[place] = answer
+
         with ThreadPoolExecutor(self._slots, thread_name_prefix="teacher") as pool:
-            running = {pool.submit(self._one, ask, stop, lambda a, i=i: hear(i, a)) for i, ask in enumerate(asks)}
+            running = {pool.submit(self._one, ask, stop, lambda a, i=i: heard(i, a)) for i, ask in enumerate(asks)}
             fault: BaseException | None = None
             try:
                 for done in as_completed(running):
@@ -107,8 +120,13 @@ class EndpointTeacher:
                         fault = fault or found
             finally:
                 stop.set()  # a signal: let nobody begin another try
+        if self._proven:
+            for place, answer in refused.items():
+                hear(place, answer)
         if fault is not None:
             raise fault
+        if refused and not self._proven:
+            raise NoAnswer(f"refuses what it is asked: {next(iter(refused.values())).why}", where=self._url)
 
     def close(self) -> None:
         self._client.close()
@@ -136,14 +154,12 @@ class EndpointTeacher:
             try:
                 reply = self._client.post("chat/completions", json=_body(ask, self._model))
                 if reply.status_code == 200:
-                    answer = _answer(reply.json())
-                    self._answered.set()
-                    return answer
+                    return _answer(reply.json())
                 why = f"{reply.status_code}: {reason_of(reply)}"
                 if reply.status_code in _FOR_ALL:
                     raise NoAnswer(why, where=self._url, mend=f"check {_FOR_ALL[reply.status_code]}")
                 if reply.status_code not in LATER:
-                    return self._refused(why)
+                    return Answer("", "refused", 0, 0, why)
                 if reply.status_code == 429 or "retry-after" in reply.headers:
                     pause = max(pause, retry_after(reply))
                     self._gate.shut(min(pause, _LONGEST_WAIT))
@@ -152,12 +168,6 @@ class EndpointTeacher:
             if stop.wait(min(pause, _LONGEST_WAIT)):
                 raise _Stopped
         raise NoAnswer(f"no answer in {self._tries} tries, at last {why}", where=self._url, mend="try again later")
-
-    def _refused(self, why: str) -> Answer:
-        """This question is refused; but where nothing was ever answered it is the way that all are asked."""
-        if not self._answered.is_set():
-            raise NoAnswer(f"refuses what it is asked: {why}", where=self._url)
-        return Answer("", "refused", 0, 0, why)
 
 
 @final
