@@ -34,7 +34,7 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 def test_equal_text_is_found_whatever_its_width_case_and_white_space() -> None:
     texts = ["Say  hello", "你好", "say hello\n", "ＳＡＹ hello", "say hello!", "你好"]
-    found = list(duplicates(lambda: texts, "exact", threshold=0.7, tokens="units"))
+    found = list(duplicates(texts, "exact", threshold=0.7, tokens="units"))
     assert found == [None, None, Neighbour(0, 1.0), Neighbour(0, 1.0), None, Neighbour(1, 1.0)]
 
 
@@ -42,9 +42,9 @@ def test_a_neighbour_is_a_place_among_all_texts() -> None:
     """The second is dropped, so the third is the second that is kept."""
     texts = ["a b c d", "a b c d", "e f g h", "e f g h"]
     for method in ("exact", "rouge", "minhash"):
-        found = list(duplicates(lambda: texts, method, threshold=0.7, tokens="units"))
+        found = list(duplicates(texts, method, threshold=0.7, tokens="units"))
         assert found == [None, Neighbour(0, 1.0), None, Neighbour(2, 1.0)], method
-        assert list(duplicates(lambda: [], method, threshold=0.7, tokens="units")) == []
+        assert list(duplicates([], method, threshold=0.7, tokens="units")) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +84,7 @@ def test_minhash_finds_what_is_alike_and_keeps_what_is_not() -> None:
         copy[rng.randrange(40)] = "other"
         texts += [text, copy, text[:20] + _text(rng, 20)]
         copies.add(len(texts) - 2)
-    found = list(duplicates(lambda: (" ".join(text) for text in texts), "minhash", threshold=0.7, tokens="units"))
+    found = list(duplicates((" ".join(text) for text in texts), "minhash", threshold=0.7, tokens="units"))
     dropped = {place for place, near in enumerate(found) if near is not None}
     assert dropped == copies
     assert all(found[place].number == place - 1 for place in dropped)  # type: ignore[union-attr]

@@ -11,12 +11,12 @@ from importlib import resources
 
 import pytest
 
-from camelid.data.factory.seeds import CAPABILITIES, Language, SeedTask, load_seeds
+from camelid.data.factory.seeds import CAPABILITIES, SeedTask, load_seeds
 from camelid.data.factory.similar import SimilarityPool
 from camelid.data.formats import convert_row
 from camelid.data.records import Origin
+from camelid.data.skills.draw import LANGUAGES, Language
 
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 VENDORS = re.compile(
     r"openai|chatgpt|\bgpt\b|anthropic|claude|gemini|deepmind|bard|llama|qwen|deepseek|百度|文心|阿里|通义|腾讯|讯飞|智谱"
     r"|as an ai|作为一个人工智能|作为人工智能|作为ai",

@@ -191,6 +191,11 @@ class Generator(ABC):
 
     def generate_each(self, requests: Sequence[Request]) -> list[Completion]:
         """As `generate`, with settings of its own for each. Raises RuntimeError where the engine failed."""
+        done = dict(self.as_completed(requests))
+        return [done[place] for place in range(len(requests))]
+
+    def as_completed(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """(place, completion) of each as it is done. Raises RuntimeError where the engine failed."""
         events: queue.Queue[tuple[int, Piece]] = queue.Queue()
         tickets = [
             self.submit(request, lambda piece, i=i: events.put((i, piece))) for i, request in enumerate(requests)
@@ -201,11 +206,12 @@ class Generator(ABC):
             while waiting:
                 i, piece = events.get()
                 answers[i].add(piece)
-                waiting -= bool(piece.finish)
+                if piece.finish:
+                    waiting -= 1
+                    yield i, answers[i].completion()
         finally:
             for ticket in tickets:
                 ticket.cancel()
-        return [answer.completion() for answer in answers]
 
     def stream(self, prompt: Conversation | str, sampling: Sampling, model: str = "") -> Iterator[str]:
         """The answer in pieces, whole characters only; joined they equal `generate`'s text."""

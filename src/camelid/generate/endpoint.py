@@ -27,10 +27,8 @@ def client_of(url: str, key: str | None, timeout: float) -> httpx.Client:
 def retry_after(reply: httpx.Response) -> float:
     """Seconds, 0 where nothing is said; the header holds seconds or a date."""
     value = reply.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if value.replace(".", "", 1).isdecimal():
+        return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:

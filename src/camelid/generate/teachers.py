@@ -7,7 +7,6 @@ jitter, and while an endpoint says that it is too much, nobody asks. What it wil
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
 import time
@@ -20,8 +19,7 @@ import httpx
 from camelid.data.factory.teacher import Answer, Ask, Hear, NoAnswer
 from camelid.data.records import Conversation, Message, Origin
 from camelid.errors import UserError
-from camelid.generate.base import Answer as Pieces
-from camelid.generate.base import Generator, Piece, Request, Sampling, Ticket
+from camelid.generate.base import Generator, Request, Sampling
 from camelid.generate.endpoint import LATER, client_of, reason_of, retry_after
 
 TRIES = 8
@@ -179,31 +177,23 @@ class GeneratorTeacher:
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Ask all; each is heard when it is done. Raises NoAnswer where the engine failed, with its reason."""
-        events: queue.Queue[tuple[int, Piece]] = queue.Queue()
-        answers = [Pieces() for _ in asks]
-        tickets: list[Ticket] = []
-        waiting = 0
+        places, requests = [], []
+        for place, ask in enumerate(asks):
+            try:
+                request = Request(self._generator.prepare(_conversation(ask)), self._sampling(ask))
+                self._generator.check(request)
+            except UserError as error:  # longer than the context
+                hear(place, Answer("", "refused", 0, 0, str(error)))
+                continue
+            places.append(place)
+            requests.append(request)
         try:
-            for place, ask in enumerate(asks):
-                try:
-                    request = Request(self._generator.prepare(_conversation(ask)), self._sampling(ask))
-                    tickets.append(self._generator.submit(request, lambda piece, i=place: events.put((i, piece))))
-                    waiting += 1
-                except UserError as error:  # longer than the context, say
-                    hear(place, Answer("", "refused", 0, 0, str(error)))
-            while waiting:
-                place, piece = events.get()
-                answers[place].add(piece)
-                if piece.finish in ("stop", "length"):
-                    found = answers[place].completion()
-                    ended = "length" if found.finish == "length" else "stop"
-                    hear(place, Answer(found.text, ended, found.prompt_tokens, found.completion_tokens))
-                elif piece.finish:
-                    raise NoAnswer(f"no answer: {piece.error or piece.finish}")
-                waiting -= bool(piece.finish)
-        finally:
-            for ticket in tickets:
-                ticket.cancel()
+            for number, found in self._generator.as_completed(requests):
+                if found.finish not in ("stop", "length"):
+                    raise NoAnswer(f"no answer: {found.finish}")
+                hear(places[number], Answer(found.text, found.finish, found.prompt_tokens, found.completion_tokens))
+        except RuntimeError as error:
+            raise NoAnswer(f"no answer: {error}") from error
 
     def _sampling(self, ask: Ask) -> Sampling:
         return Sampling(

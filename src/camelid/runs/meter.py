@@ -34,8 +34,9 @@ class Meter:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=Console(file=self._stream), auto_refresh=False, transient=True)
         self.count = 0
-        self._begin = self._next = clock()
         self._every = _BAR_S if self._bar else _LINE_S
+        self._begin = clock()
+        self._next = self._begin + self._every
 
     def step(self, count: int = 1) -> None:
         """So many more are done."""
@@ -46,8 +47,8 @@ class Meter:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._share(), description=self.text(now))
             self._bar.refresh()
-        elif now > self._begin:
-            print(f"{self.text(now)}", file=self._stream, flush=True)
+        else:
+            print(self.text(now), file=self._stream, flush=True)
         self._next = now + self._every
 
     def text(self, now: float) -> str:
@@ -61,7 +62,6 @@ class Meter:
         return " · ".join(parts)
 
     def __enter__(self) -> Self:
-        self._next = self._begin + self._every
         if self._bar is not None:
             self._task = self._bar.add_task("", total=1.0)
             self._bar.start()

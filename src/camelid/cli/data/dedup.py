@@ -42,7 +42,7 @@ def dedup(
                     yield text_of(row, on)
 
         rows = read_rows(sources, ledger=ledger, on_reject=out.unreadable, announce=quiet if as_json else say)
-        verdicts = duplicates(texts, method, threshold=threshold, tokens=tokens)
+        verdicts = duplicates(texts(), method, threshold=threshold, tokens=tokens)
         seen: list[Origin] = []
         for row, near in zip(rows, verdicts, strict=True):
             seen.append(row.origin)

@@ -14,7 +14,7 @@ from camelid.data.ledger import Ledger
 def tell(manifest: Mapping[str, Any], out: Output, *, as_json: bool) -> None:
     """The counts, as lines or as the one JSON object."""
     if as_json:
-        print_json({"output": str(out.path), **manifest})
+        print_json(manifest)
         return
     counts = manifest["counts"]
     say(f"{counts['read']:,} rows = {counts['used']:,} used + {counts['dropped']:,} dropped")

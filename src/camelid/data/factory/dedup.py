@@ -19,20 +19,18 @@ TOKENS: dict[Tokens, Callable[[str], list[str]]] = {"units": units, "words": wor
 _BLOCK = 4096
 
 
-def duplicates(
-    texts: Callable[[], Iterable[str]], method: Method, *, threshold: float, tokens: Tokens
-) -> Iterator[Neighbour | None]:
+def duplicates(texts: Iterable[str], method: Method, *, threshold: float, tokens: Tokens) -> Iterator[Neighbour | None]:
     """For each text None where it is kept, or what is kept before it that it is like.
 
-    texts: gives all texts, from the first, each time it is called; number of a neighbour: its place among them
+    number of a neighbour: its place among the texts, from 0
     """
     match method:
         case "exact":
-            return _exact(texts())
+            return _exact(texts)
         case "rouge":
-            return _by_rouge(texts(), SimilarityPool(threshold, TOKENS[tokens]))
+            return _by_rouge(texts, SimilarityPool(threshold, TOKENS[tokens]))
         case "minhash":
-            return _by_minhash(texts(), threshold, Hasher(TOKENS[tokens]))
+            return _by_minhash(texts, threshold, Hasher(TOKENS[tokens]))
 
 
 def _exact(texts: Iterable[str]) -> Iterator[Neighbour | None]:

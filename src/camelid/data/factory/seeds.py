@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
 
-Language = Literal["en", "zh"]
+from camelid.data.skills.draw import Language
+
 CAPABILITIES = (
     *("self_knowledge", "outline", "copywriting", "email", "extraction", "role_play", "comparison", "travel"),
     *("summary", "maths", "code", "translation", "story", "poem", "classification"),
