@@ -11,7 +11,7 @@ import time
 from functools import partial
 from multiprocessing import Pool
 
-from rouge_score import rouge_scorer
+from rouge_score import rouge_scorer  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:
