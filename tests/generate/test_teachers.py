@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_endpoint import scripted_endpoint
 from serving import KEY, serving
 
 from camelid.data.factory.teacher import Answer, Ask, Journal, NoAnswer
@@ -31,62 +28,6 @@ def _right(words: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": words[::-1]}
     usage = {"prompt_tokens": 10, "completion_tokens": len(words)}
     return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-
-
-class _Scripted(BaseHTTPRequestHandler):
-    """`script(words, how often this was asked)` gives (status, body as bytes or JSON, headers), or None: cut off."""
-
-    script: Callable[[str, int], tuple[int, Any, dict[str, str]] | None]
-    asked: Counter[str]
-    times: list[float]
-    most: int
-    now: int
-    lock: threading.Lock
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        words = body["messages"][-1]["content"]
-        with self.lock:
-            self.asked[words] += 1
-            count = self.asked[words]
-            self.times.append(time.monotonic())
-            type(self).now += 1
-            type(self).most = max(self.most, self.now)
-        try:
-            found = type(self).script(words, count)
-            if found is None:
-                self.connection.close()
-                return
-            status, value, headers = found
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            for name, text in {"content-length": str(len(data)), **headers}.items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(data)
-        except OSError:
-            pass  # the client has hung up
-        finally:
-            with self.lock:
-                type(self).now -= 1
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def _endpoint(script: Callable[[str, int], Any]) -> Iterator[tuple[str, type[_Scripted]]]:
-    values = {"script": staticmethod(script), "asked": Counter(), "times": [], "most": 0, "now": 0}
-    handler = type("Handler", (_Scripted,), values | {"lock": threading.Lock()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", handler
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager
@@ -127,7 +68,7 @@ def test_what_may_be_better_in_a_moment_is_asked_again(fault: Callable[[], Any])
     def script(words: str, count: int) -> Any:
         return fault() if words == "b" and count <= 2 else (200, _right(words), {})
 
-    with _endpoint(script) as (url, server), _teacher(url) as teacher:
+    with scripted_endpoint(script) as (url, server), _teacher(url) as teacher:
         found = _all(teacher, _ask("a"), _ask("b"), _ask("你好"))
     assert found == [Answer("a", "stop", 10, 1), Answer("b", "stop", 10, 1), Answer("好你", "stop", 10, 2)]
     assert server.asked == {"a": 1, "b": 3, "你好": 1}
@@ -142,7 +83,7 @@ def test_what_is_refused_for_good_is_an_answer_and_what_all_would_be_refused_for
             return 200, _right(words) | {"choices": [choice]}, {}
         return {"key": (401, {"error": {"message": "no such key"}}, {})}.get(words, (200, _right(words), {}))
 
-    with _endpoint(script) as (url, server), _teacher(url) as teacher:
+    with scripted_endpoint(script) as (url, server), _teacher(url) as teacher:
         with pytest.raises(NoAnswer, match="refuses what it is asked: 400: against the rules"):
             _all(teacher, _ask("bad"), _ask("bad", number=1))
         assert _all(teacher, _ask("ok")) == [Answer("ko", "stop", 10, 2)]
@@ -154,9 +95,9 @@ def test_what_is_refused_for_good_is_an_answer_and_what_all_would_be_refused_for
         with pytest.raises(NoAnswer, match=r"no such key.*check the key"):
             _all(teacher, _ask("key"))
         assert server.asked["key"] == 1
-    with _endpoint(script) as (url, _), _teacher(url, slots=1) as teacher:
+    with scripted_endpoint(script) as (url, _), _teacher(url, slots=1) as teacher:
         assert _all(teacher, _ask("bad"), _ask("ok"))[0] == refused, "the first is refused before any is answered"
-    with _endpoint(script) as (url, _), _teacher(url, proven=True) as teacher:
+    with scripted_endpoint(script) as (url, _), _teacher(url, proven=True) as teacher:
         assert _all(teacher, _ask("bad")) == [refused]
 
 
@@ -164,7 +105,7 @@ def test_an_endpoint_that_never_answers_is_given_up_and_what_came_is_kept(tmp_pa
     def script(words: str, count: int) -> Any:
         return (500, b"", {}) if words == "never" else (200, _right(words), {})
 
-    with _endpoint(script) as (url, server), _teacher(url, tries=3, slots=1) as teacher:
+    with scripted_endpoint(script) as (url, server), _teacher(url, tries=3, slots=1) as teacher:
         with Journal(tmp_path / "j.jsonl", "m") as journal, pytest.raises(NoAnswer, match="no answer in 3 tries"):
             journal.answers([_ask("one"), _ask("never"), _ask("after")], teacher)
         assert server.asked["never"] == 3
@@ -184,17 +125,17 @@ def test_everybody_waits_while_an_endpoint_has_had_too_much() -> None:
             return 429, b"", {"retry-after": "0.4"}
         return time.sleep(0.15 if words == "1" else 0) or (200, _right(words), {})
 
-    with _endpoint(script) as (url, server), _teacher(url, slots=2) as teacher:
+    with scripted_endpoint(script) as (url, server), _teacher(url, slots=2) as teacher:
         _all(teacher, *(_ask(str(i)) for i in range(4)))
     assert server.times[2] - server.times[0] >= 0.4, "the second thread too, when its first question is answered"
-    with _endpoint(lambda words, count: (200, _right(words), {})) as (url, server):
+    with scripted_endpoint(lambda words, count: (200, _right(words), {})) as (url, server):
         with _teacher(url, per_minute=60 / 0.05, slots=3) as teacher:
             _all(teacher, *(_ask(str(i)) for i in range(6)))
         assert server.times[-1] - server.times[0] >= 0.05 * 5 * 0.9
 
 
 def test_no_more_questions_at_a_time_than_slots() -> None:
-    with _endpoint(lambda words, count: time.sleep(0.03) or (200, _right(words), {})) as (url, server):
+    with scripted_endpoint(lambda words, count: time.sleep(0.03) or (200, _right(words), {})) as (url, server):
         with _teacher(url, slots=3) as teacher:
             _all(teacher, *(_ask(str(i)) for i in range(12)))
         assert server.most == 3
@@ -204,7 +145,7 @@ def test_no_more_is_spent_than_was_allowed(tmp_path: Path) -> None:
     """A question may cost 8 + 1 prompt tokens at 1 and 20 of its answer at 10: 209; it does cost 10 + 10."""
     budget = Budget((1e6, 10e6), 700.0, spent=(400, 0))
     with (
-        _endpoint(lambda words, count: (200, _right(words), {})) as (url, server),
+        scripted_endpoint(lambda words, count: (200, _right(words), {})) as (url, server),
         _teacher(url, budget, slots=1) as teacher,
         Journal(tmp_path / "j.jsonl", "m") as journal,
     ):

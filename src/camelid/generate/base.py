@@ -194,8 +194,13 @@ class Generator(ABC):
         done = dict(self.as_completed(requests))
         return [done[place] for place in range(len(requests))]
 
-    def as_completed(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """(place, completion) of each as it is done. Raises RuntimeError where the engine failed."""
+    def as_completed(
+        self, requests: Sequence[Request], check: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, Completion]]:
+        """(place, completion) of each as it is done. Raises RuntimeError where the engine failed.
+
+        check: called at every step of an answer; what it raises ends all of them
+        """
         events: queue.Queue[tuple[int, Piece]] = queue.Queue()
         tickets = [
             self.submit(request, lambda piece, i=i: events.put((i, piece))) for i, request in enumerate(requests)
@@ -205,6 +210,7 @@ class Generator(ABC):
         try:
             while waiting:
                 i, piece = events.get()
+                check()
                 answers[i].add(piece)
                 if piece.finish:
                     waiting -= 1

@@ -16,7 +16,7 @@ from typing import Any, final
 
 import httpx
 
-from camelid.data.factory.teacher import Answer, Ask, Hear, NoAnswer
+from camelid.data.factory.teacher import Answer, Ask, Deadline, Hear, LimitReached, NoAnswer
 from camelid.data.records import Conversation, Message, Origin
 from camelid.errors import UserError
 from camelid.generate.base import Generator, Request, Sampling
@@ -36,7 +36,8 @@ class Budget:
     def __init__(self, prices: tuple[float, float], cap: float | None, spent: tuple[int, int] = (0, 0)) -> None:
         self.prices, self.cap = prices, cap
         self._spent, self._promised = self.cost(*spent), 0.0
-        self._lock = threading.Lock()
+        self._open = 0  # promises that are not settled
+        self._settled = threading.Condition()
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         return (prompt_tokens * self.prices[0] + completion_tokens * self.prices[1]) / 1e6
@@ -45,25 +46,36 @@ class Budget:
     def spent(self) -> float:
         return self._spent
 
-    def promise(self, ask: Ask) -> float:
-        """Set aside the most that this could cost. Raises NoAnswer where that would be more than is left."""
+    def promise(self, ask: Ask, given_up: Callable[[], bool] = lambda: False) -> float:
+        """Set aside the most that this could cost, once there is room beside what is on its way.
+
+        Raises LimitReached where that would be more than is left, and _Stopped where it waited until `given_up`.
+        """
         letters = sum(len(words.encode()) for _, words in ask.messages)  # no tokenizer takes more than one a byte
         most = self.cost(letters + 8 * len(ask.messages), ask.max_new_tokens)
-        with self._lock:
-            if self.cap is not None and self._spent + self._promised + most > self.cap:
-                raise NoAnswer(
+        with self._settled:
+            while self.cap is not None and self._spent + self._promised + most > self.cap:
+                if given_up():
+                    raise _Stopped
+                if self._open:
+                    self._settled.wait(1.0)
+                    continue
+                raise LimitReached(
                     f"the next question could cost more than is left of {self.cap:g}: {self._spent:.4f} is spent",
-                    mend="raise the limit, and the same command goes on from here",
+                    mend="the same command with more --max-cost goes on from here",
                 )
             self._promised += most
+            self._open += 1
         return most
 
     def settle(self, promised: float, answer: Answer | None) -> None:
         """The question has been answered, or never will be."""
-        with self._lock:
+        with self._settled:
             self._promised -= promised
             if answer is not None:
                 self._spent += self.cost(answer.prompt_tokens, answer.completion_tokens)
+            self._open -= 1
+            self._settled.notify_all()
 
 
 @final
@@ -90,12 +102,14 @@ class EndpointTeacher:
         wait: float = 1.0,
         tries: int = TRIES,
         proven: bool = False,
+        deadline: Deadline | None = None,
     ) -> None:
         self._client = client_of(url, key, timeout)
         self._url, self._model, self._slots, self._budget = url, model, slots, budget
         self._gate = _Gate(per_minute)
         self._wait, self._tries = wait, tries
         self._proven = proven
+        self._deadline = deadline or Deadline()
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Ask all. Raises NoAnswer with the first reason, once those that are on their way have been heard."""
@@ -133,7 +147,8 @@ class EndpointTeacher:
         if stop.is_set():
             raise _Stopped
         try:
-            promised, answer = self._budget.promise(ask), None
+            self._deadline.check()
+            promised, answer = self._budget.promise(ask, stop.is_set), None
             try:
                 answer = self._ask(ask, stop)
                 heard(answer)
@@ -172,15 +187,19 @@ class EndpointTeacher:
 class GeneratorTeacher:
     """Any generator of ours: a local model, llama.cpp, the shipped fake. seed: of what is drawn at a temperature."""
 
-    def __init__(self, generator: Generator, seed: int = 0) -> None:
+    def __init__(self, generator: Generator, seed: int = 0, deadline: Deadline | None = None) -> None:
         self._generator, self._seed = generator, seed
+        self._deadline = deadline or Deadline()
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
-        """Ask all; each is heard when it is done. Raises NoAnswer where the engine failed, with its reason."""
+        """Ask all; each is heard when it is done. Raises NoAnswer where the engine failed, with its reason.
+
+        After the deadline answers that are not whole are given up.
+        """
         places, requests = [], []
         for place, ask in enumerate(asks):
             try:
-                request = Request(self._generator.prepare(_conversation(ask)), self._sampling(ask))
+                request = Request(self._generator.prepare(_prompt(ask)), self._sampling(ask))
                 self._generator.check(request)
             except UserError as error:  # longer than the context
                 hear(place, Answer("", "refused", 0, 0, str(error)))
@@ -188,7 +207,7 @@ class GeneratorTeacher:
             places.append(place)
             requests.append(request)
         try:
-            for number, found in self._generator.as_completed(requests):
+            for number, found in self._generator.as_completed(requests, self._deadline.check):
                 if found.finish not in ("stop", "length"):
                     raise NoAnswer(f"no answer: {found.finish}")
                 hear(places[number], Answer(found.text, found.finish, found.prompt_tokens, found.completion_tokens))
@@ -237,7 +256,10 @@ class _Gate:
                 return False
 
 
-def _conversation(ask: Ask) -> Conversation:
+def _prompt(ask: Ask) -> Conversation | str:
+    (role, words), *more = ask.messages
+    if role == "text" and not more:
+        return words
     return Conversation(tuple(Message(role, words) for role, words in ask.messages), Origin("ask", 1))  # type: ignore[arg-type]
 
 

@@ -11,13 +11,13 @@ from camelid.data.factory.output import Output
 from camelid.data.ledger import Ledger
 
 
-def tell(manifest: Mapping[str, Any], out: Output, *, as_json: bool) -> None:
-    """The counts, as lines or as the one JSON object."""
+def tell(manifest: Mapping[str, Any], out: Output, *, as_json: bool, what: str = "rows") -> None:
+    """The counts, as lines or as the one JSON object. what: came in"""
     if as_json:
         print_json(manifest)
         return
     counts = manifest["counts"]
-    say(f"{counts['read']:,} rows = {counts['used']:,} used + {counts['dropped']:,} dropped")
+    say(f"{counts['read']:,} {what} = {counts['used']:,} used + {counts['dropped']:,} dropped")
     for reason, count in manifest["reasons"].items():
         say(f"  {count:,} x {reason}")
     say(f"written: {counts['written']:,} rows to {out.path}; dropped ones: {out.dropped_file}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from camelid.cli.ending import Debug, Json, end
+
+if TYPE_CHECKING:
+    from camelid.cli.data.teacher import TeacherOptions
 
 data = typer.Typer(help="Make, translate, clean and judge data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -16,6 +19,23 @@ Sources = Annotated[
 ]
 OutputFile = Annotated[Path, typer.Option("--output", "-o", help="JSON Lines file to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the output if it is there")]
+
+# What every verb with a teacher says of it.
+TeacherName = Annotated[
+    str | None,
+    typer.Option("--teacher", help="URL#MODEL of an OpenAI-compatible endpoint, or what `camelid chat` takes"),
+]
+KeyFile = Annotated[Path | None, typer.Option(help="file with the endpoint's key, in place of OPENAI_API_KEY")]
+Slots = Annotated[int | None, typer.Option(help="questions at a time", min=1)]
+PerMinute = Annotated[float | None, typer.Option(help="most questions a minute", min=0.01)]
+MaxCost = Annotated[float | None, typer.Option(help="end before this many dollars are spent", min=0)]
+OnePrice = Annotated[
+    str | None, typer.Option(help="dollars for a million tokens of prompts and of answers", metavar="IN,OUT")
+]
+Prices = Annotated[Path | None, typer.Option(help="table of prices of your own (YAML)")]
+Minutes = Annotated[float | None, typer.Option(help="end after so many minutes", min=0)]
+Timeout = Annotated[float, typer.Option(help="seconds without a byte before a question is asked again", min=0.1)]
+License = Annotated[str | None, typer.Option(help="name of the licence that a local teacher asks to accept")]
 
 
 @data.command()
@@ -51,3 +71,70 @@ def dedup(
         ),
         debug,
     )  # fmt: skip
+
+
+@data.command()
+def generate(
+    output: OutputFile,
+    teacher: TeacherName = None,
+    strategy: Annotated[
+        Literal["alpaca", "self-instruct"],
+        typer.Option(
+            help="alpaca: twenty whole tasks a call; self-instruct: instructions, their kinds, then instances"
+        ),
+    ] = "alpaca",
+    language: Annotated[Literal["en", "zh", "both"], typer.Option(help="of the tasks")] = "both",
+    count: Annotated[int, typer.Option(help="tasks to make", min=1)] = 100,
+    seeds: Annotated[
+        Path | None, typer.Option(help="seed tasks of your own (JSON Lines), in place of 180 in each language")
+    ] = None,
+    per_call: Annotated[int | None, typer.Option(help="tasks asked for in one call", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option(help="in place of the published one", min=0, max=2)] = None,
+    form: Annotated[
+        Literal["auto", "chat", "text"],
+        typer.Option(help="chat asks as one asks a chat model; text is gone on with, which small models do better"),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="of the prompts")] = 42,
+    minutes: Minutes = None,
+    max_cost: MaxCost = None,
+    price: OnePrice = None,
+    prices: Prices = None,
+    key_file: KeyFile = None,
+    slots: Slots = None,
+    per_minute: PerMinute = None,
+    timeout: Timeout = 120.0,
+    accept_license: License = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="ask nobody and write nothing: show the first question and what all cost")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make tasks from seed tasks with a teacher. Killed or ended, the same command goes on; no answer is lost."""
+    from camelid.cli.data.generate import MakeOptions, rehearse
+    from camelid.cli.data.generate import generate as run
+
+    languages = ("en", "zh") if language == "both" else (language,)
+    options = MakeOptions(strategy, languages, count, seed, seeds, per_call, temperature, form)
+    asked = _teacher(
+        teacher, key_file=key_file, slots=slots, per_minute=per_minute, max_cost=max_cost, price=price, prices=prices,
+        minutes=minutes, timeout=timeout, accept_license=accept_license,
+    )  # fmt: skip
+    if dry_run:
+        end(lambda: rehearse(options, asked, as_json=as_json), debug)
+    end(lambda: run(options, _needed(asked), output, overwrite=overwrite, as_json=as_json), debug)
+
+
+def _teacher(name: str | None, **options: Any) -> TeacherOptions | None:
+    from camelid.cli.data.teacher import TeacherOptions
+
+    return None if name is None else TeacherOptions(name, **options)
+
+
+def _needed(options: TeacherOptions | None) -> TeacherOptions:
+    from camelid.errors import UserError
+
+    if options is None:
+        raise UserError("who is the teacher?", where="--teacher", mend="--teacher smollm2, or --teacher URL#MODEL")
+    return options

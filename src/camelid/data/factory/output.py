@@ -49,11 +49,15 @@ class Output:
         for value in values:
             self._write(self._rows, value)
 
-    def drop(self, origin: Origin, reason: str, value: Any, **more: Any) -> None:
-        """A row that came in does not go out. reason: a few words, the same for all such rows; more: explains it."""
+    def drop(self, origin: Origin | None, reason: str, value: Any, **more: Any) -> None:
+        """A row that came in does not go out.
+
+        origin: None for what came from no file; reason: a few words, the same for all such rows; more: explains it
+        """
         self.read += 1
         self.dropped[reason] += 1
-        self._write(self._drops, {"file": origin.file, "line": origin.line, "reason": reason, **more, "row": value})
+        place = {} if origin is None else {"file": origin.file, "line": origin.line}
+        self._write(self._drops, {**place, "reason": reason, **more, "row": value})
 
     def unreadable(self, rejection: Rejection) -> None:
         """A row that no reader could use."""
@@ -62,8 +66,8 @@ class Output:
         values = {"file": rejection.file, "line": rejection.line, "reason": "cannot be read"}
         self._write(self._drops, {**values, "why": rejection.reason, "excerpt": rejection.excerpt})
 
-    def finish(self, verb: str, options: Mapping[str, Any], inputs: Iterable[Path]) -> dict[str, Any]:
-        """Put the files into their places; the manifest, which is written last.
+    def finish(self, verb: str, options: Mapping[str, Any], inputs: Iterable[Path], **more: Any) -> dict[str, Any]:
+        """Put the files into their places; the manifest, which is written last. more: what else it tells.
 
         Raises UserError, and leaves everything as it was, where one of `inputs` would be written over.
         """
@@ -88,6 +92,7 @@ class Output:
                 "reasons": dict(self.dropped.most_common()),
                 "inputs": described,
                 "output": describe_files([self.path], {str(self.path): self.written})[0],
+                **more,
                 "code": code_version(),
             }
         except OSError as error:

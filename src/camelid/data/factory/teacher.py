@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ Ended = Literal["stop", "length", "refused"]
 class Ask:
     """One question to a teacher.
 
-    messages: (role, words) of each turn; number: tells apart two answers that are wanted to the same question
+    messages: (role, words) of each turn, or one ("text", words): running text to go on with; number: tells apart two
+    answers that are wanted to the same question
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -57,8 +60,25 @@ class NoAnswer(UserError):
     """The teacher does not answer for now; what it has answered is in the journal."""
 
 
+class LimitReached(NoAnswer):
+    """No fault: what the user allowed, in money or time, is used up."""
+
+
 Hear = Callable[[int, Answer], None]
 Teacher = Callable[[Sequence[Ask], Hear], None]  # raises NoAnswer where one of the questions got none
+
+
+class Deadline:
+    """A moment after which no teacher is asked further. seconds: from now; None: never"""
+
+    def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = math.inf if seconds is None else clock() + seconds
+
+    def check(self) -> None:
+        """Raises LimitReached after it."""
+        if self._clock() >= self._end:
+            raise LimitReached("the time is over", mend="the same command with more --minutes goes on from here")
 
 
 class Journal:
@@ -69,7 +89,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self._name, self._lock = name, threading.Lock()
+        self.name, self._lock = name, threading.Lock()
         self.asked = 0  # answers that came in this life of the program
         try:
             known = list(read_lines(path))
@@ -82,7 +102,7 @@ class Journal:
 
     def answers(self, asks: Sequence[Ask], teacher: Teacher) -> list[Answer]:
         """In order. Those in the journal are not asked again; each new one is on the disk before this returns it."""
-        names = [ask.name(self._name) for ask in asks]
+        names = [ask.name(self.name) for ask in asks]
         missing = {name: ask for name, ask in zip(names, asks, strict=True) if name not in self._known}
         if missing:
             open_names = list(missing)
@@ -92,6 +112,11 @@ class Journal:
             raise NoAnswer(f"{len(unanswered)} of {len(missing)} questions were left without an answer")
         return [self._known[name] for name in names]
 
+    def known(self, asks: Sequence[Ask]) -> list[Answer | None]:
+        """What is in the journal, None for the others; nobody is asked."""
+        with self._lock:
+            return [self._known.get(ask.name(self.name)) for ask in asks]
+
     def _heard(self, name: str, answer: Answer) -> None:
         with self._lock:
             if name in self._known:
@@ -100,6 +125,11 @@ class Journal:
             self._file.sync()
             self._known[name] = answer
             self.asked += 1
+
+    def __len__(self) -> int:
+        """Answers that are in it."""
+        with self._lock:
+            return len(self._known)
 
     @property
     def spent(self) -> tuple[int, int]:
@@ -116,3 +146,23 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.close()
+
+
+class Asking:
+    """A teacher with its journal, until what the user allowed is used up; from then on only the journal answers.
+
+    ended: "" or why
+    """
+
+    def __init__(self, journal: Journal, teacher: Teacher) -> None:
+        self._journal, self._teacher = journal, teacher
+        self.ended = ""
+
+    def __call__(self, asks: Sequence[Ask]) -> list[Answer | None]:
+        """In order; None for a question that was not asked. Raises NoAnswer where the teacher cannot go on."""
+        if not self.ended:
+            try:
+                return list(self._journal.answers(asks, self._teacher))
+            except LimitReached as reached:
+                self.ended = str(reached)
+        return self._journal.known(asks)

@@ -1,0 +1,274 @@
+"""`camelid data generate`: what it leaves and says; killed at any moment it goes on, and no answer is paid twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import camelid
+from scripted_endpoint import scripted_endpoint
+from tiny import tiny_base
+
+from camelid.data.factory.make.rules import instruction_fault
+from camelid.data.factory.seeds import load_seeds
+from camelid.data.ledger import Ledger
+from camelid.data.sources import read_records
+
+WORDS = sorted({word.lower() for seed in load_seeds("en") for word in seed.instruction.split() if word.isalpha()})
+WORDS = [word for word in WORDS if instruction_fault(f"now say {word} again", "en") is None]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _invented(words: str) -> str:
+    """Three tasks of random words, always the same for the same question."""
+    chance = random.Random(zlib.crc32(words.encode()))
+    parts = []
+    for number in range(4, 7):
+        task = " ".join(chance.sample(WORDS, 8))
+        parts.append(f"{number}. Instruction: {task}\n{number}. Input: <noinput>\n{number}. Output: {task[::-1]}.\n###")
+    return "\n".join(parts)
+
+
+def _whole(text: str, prompt_tokens: int = 10) -> tuple[int, Any, dict[str, str]]:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return 200, {"choices": [choice], "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 20}}, {}
+
+
+def test_what_it_makes_is_read_by_train_and_every_candidate_is_told(tmp_path: Path) -> None:
+    output = tmp_path / "made" / "tasks.jsonl"
+    with scripted_endpoint(lambda words, count: _whole(_invented(words))) as (url, server):
+        arguments = [
+            "data",
+            "generate",
+            "-o",
+            output,
+            "--language",
+            "en",
+            "--count",
+            "20",
+            "--teacher",
+            f"{url}#gpt-4o",
+        ]
+        code, out, err = camelid(*arguments, "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        assert told["counts"]["written"] == 20
+        assert told["counts"]["read"] == told["counts"]["used"] + told["counts"]["dropped"] == 21
+        assert told["reasons"] == {"more than were wanted": 1}
+        assert told["ended"] == "complete"
+        assert told["teacher"] == {
+            "name": f"{url}#gpt-4o",
+            "answers": 7,
+            "prompt_tokens": 70,
+            "completion_tokens": 140,
+            "cost": pytest.approx((70 * 2.5 + 140 * 10) / 1e6),
+        }
+        rows, dropped = _rows(output), _rows(output.with_suffix(".dropped.jsonl"))
+        assert [row["id"] for row in rows][:4] == ["alpaca-1-1", "alpaca-1-2", "alpaca-1-3", "alpaca-2-1"]
+        assert [(one["reason"], one["row"]["id"]) for one in dropped] == [("more than were wanted", "alpaca-3-12")]
+        read = list(read_records([str(output)], seed=0, ledger=Ledger()))
+        assert len(read) == 20
+        assert sum(server.asked.values()) == 7
+
+        code, _, err = camelid(*arguments)
+        assert (code, "is there already" in err) == (2, True)
+        code, _, err = camelid(*["21" if one == "20" else one for one in arguments], "--overwrite")
+        assert code == 0
+        assert "21 candidates = 21 used + 0 dropped" in err
+        assert _rows(output)[:20] == rows
+        assert sum(server.asked.values()) == 7, "one more was in the journal"
+
+
+def test_limits_of_money_and_time_leave_what_was_made(tmp_path: Path) -> None:
+    output = tmp_path / "tasks.jsonl"
+    with scripted_endpoint(lambda words, count: _whole(_invented(words), 700)) as (url, server):
+        arguments = ["data", "generate", "-o", output, "--language", "en", "--count", "500", "--teacher", f"{url}#mine"]
+        code, _, err = camelid(*arguments, "--max-cost", "0.1")
+        assert (code, "what mine costs is not known" in err) == (2, True)
+        code, out, err = camelid(*arguments, "--max-cost", "0.1", "--price", "1,10", "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        assert "could cost more than is left of 0.1" in told["ended"]
+        assert 0.05 < told["teacher"]["cost"] <= 0.1
+        first = _rows(output)
+        assert len(first) == 3 * told["teacher"]["answers"]
+        asked = sum(server.asked.values())
+        code, out, _ = camelid(*arguments, "--max-cost", "0.2", "--price", "1,10", "--json")
+        assert code == 0, "what ended early may be gone on with"
+        assert len(_rows(output)) > len(first)
+        assert sum(server.asked.values()) == json.loads(out)["teacher"]["answers"] > asked
+        code, _, err = camelid(*arguments, "--minutes", "0")
+        assert code == 0
+        assert "ended: the time is over" in err
+
+
+def test_what_goes_wrong_is_said_and_the_answers_stay(tmp_path: Path) -> None:
+    output = tmp_path / "tasks.jsonl"
+
+    def script(words: str, count: int) -> Any:
+        return (401, {"error": {"message": "no such key"}}, {})
+
+    with scripted_endpoint(script) as (url, _):
+        code, _, err = camelid("data", "generate", "-o", output, "--teacher", f"{url}#m")
+        assert code == 2
+        assert "401: no such key" in err
+        assert not output.exists()
+    with scripted_endpoint(lambda words, count: _whole("I'd rather not.")) as (url, _):
+        code, _, err = camelid("data", "generate", "-o", output, "--teacher", f"{url}#m")
+        assert code == 2
+        assert "made no task that could be kept" in err
+        assert "x no task in it" in err
+        assert not output.exists()
+        assert len(_rows(output.with_suffix(".journal.jsonl"))) > 8
+    for arguments, words in {
+        (): "who is the teacher?",
+        ("--teacher", "http://127.0.0.1:1/v1"): "which of the endpoint's models?",
+        ("--teacher", "smollm2", "--max-cost", "1"): "--max-cost is for an endpoint",
+        ("--teacher", "http://x/v1#m", "--price", "1"): "two prices are needed",
+        ("--teacher", "http://x/v1#m", "--key-file", str(tmp_path / "none")): "the key cannot be read",
+        ("--teacher", "http://x/v1#m", "--seeds", str(tmp_path / "none")): "the seed tasks cannot be read",
+    }.items():
+        code, _, err = camelid("data", "generate", "-o", tmp_path / "x.jsonl", *arguments)
+        assert (code, words in err) == (2, True), err
+        assert err.count("\n") == 1 or "going on" in err
+
+
+def test_seeds_and_prices_of_ones_own(tmp_path: Path) -> None:
+    seeds, prices = tmp_path / "seeds.jsonl", tmp_path / "prices.yaml"
+    tasks = [" ".join(random.Random(n).sample(WORDS, 6)) for n in range(17)]
+    rows = [{"instruction": f"Tell me {task}.", "input": "", "output": f"It is {task}."} for task in tasks]
+    seeds.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    prices.write_text("my: [1, 2]\nmy-large: [10, 20]\n", encoding="utf-8")
+    arguments = ["data", "generate", "-o", tmp_path / "x.jsonl", "--seeds", seeds, "--prices", prices]
+    arguments += ["--dry-run", "--count", "3", "--language", "en", "--json", "--teacher"]
+    costs = []
+    for name in ("my-small", "org/My-Large-3", "another"):
+        code, out, err = camelid(*arguments, f"http://x/v1#{name}")
+        assert code == 0, err
+        told = json.loads(out)
+        assert "Instruction: Tell me" in told["first_question"]
+        costs.append(told["for_all"].get("cost"))
+    assert costs[1] == pytest.approx(10 * costs[0], rel=0.01)
+    assert costs[2] is None
+    assert not list(tmp_path.glob("x*")), "a dry run leaves nothing"
+    code, _, err = camelid(*arguments[:-1], "--teacher", "http://x/v1#m", "--language", "zh")
+    assert (code, "0 seed tasks in 'zh'" in err) == (2, True)
+    seeds.write_text('{"instruction": "x"}\n', encoding="utf-8")
+    code, _, err = camelid(*arguments, "http://x/v1#m")
+    assert (code, "seeds.jsonl:1" in err) == (2, True)
+
+
+def test_a_local_model_may_be_the_teacher(tmp_path: Path) -> None:
+    """A tiny model of random weights writes no task, but it is asked, and its answers are kept."""
+    output = tmp_path / "x.jsonl"
+    code, _, err = camelid(
+        *(
+            "data",
+            "generate",
+            "-o",
+            output,
+            "--teacher",
+            tiny_base(),
+            "--language",
+            "en",
+            "--strategy",
+            "self-instruct",
+        ),
+        *("--minutes", "0.02", "--debug"),
+    )
+    assert code in (1, 2), err
+    assert output.with_suffix(".journal.jsonl").exists()
+    assert not output.exists()
+
+
+# --- killed ---
+
+
+class _Faulty:
+    """A quarter of the first two tries fails, in five ways. A question's number is what its prompt is said to have."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.asked: list[int] = []
+
+    def __call__(self, words: str, count: int) -> tuple[int, Any, dict[str, str]] | None:
+        number = self.numbers.setdefault(words, 1000 + len(self.numbers))
+        self.asked.append(number)
+        status, body, headers = _whole(_invented(words), number)
+        data = json.dumps(body).encode()
+        match random.Random(f"{number} {count}").randrange(20) if count < 3 else 5:
+            case 0:
+                return 500, b"oops", {}
+            case 1:
+                return 429, {"error": {"message": "slow down"}}, {"retry-after": "0.05"}
+            case 2:
+                time.sleep(0.6)  # longer than the time-out
+            case 3:
+                return 200, data[: len(data) // 2], {"content-length": str(len(data))}
+            case 4:
+                return None
+            case _:
+                time.sleep(0.02)
+        return status, data, headers
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on(kills: int, tmp_path: Path) -> None:
+    """No answer that is in the journal is asked for again, none is there twice; the result is the uninterrupted one."""
+    names = ("tasks.jsonl", "tasks.dropped.jsonl")
+    chance = random.Random(kills)
+    faulty = _Faulty()
+    with scripted_endpoint(faulty) as (url, _):
+        command = [sys.executable, "-m", "camelid", "data", "generate", "-o", "tasks.jsonl", "--timeout", "0.5"]
+        command += ["--language", "en", "--count", str(60 + 8 * kills), "--teacher", f"{url}#m", "--slots", "4"]
+
+        def run(folder: Path, wait: float | None) -> int | None:
+            folder.mkdir(exist_ok=True)
+            with (folder / "err").open("ab") as err:
+                child = subprocess.Popen(command, cwd=folder, stderr=err, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            try:
+                return child.wait(wait)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                return None
+
+        killed = asked_before = 0
+        known: set[int] = set()
+        again: list[int] = []
+        while True:
+            journal = tmp_path / "killed" / "tasks.journal.jsonl"
+            kept = {row["answer"]["prompt_tokens"] for row in _whole_lines(journal)}
+            again += [number for number in faulty.asked[asked_before:] if number in known]
+            known, asked_before = kept, len(faulty.asked)
+            code = run(tmp_path / "killed", chance.uniform(0.2, 2.5) if killed < kills else None)
+            if code is not None:
+                break
+            killed += 1
+        assert code == 0, (tmp_path / "killed" / "err").read_text()[-2000:]
+        assert killed == kills, "the work was over before it was killed often enough"
+        assert not again
+        numbers = Counter(row["answer"]["prompt_tokens"] for row in _rows(journal))
+        assert set(numbers.values()) == {1}
+        assert run(tmp_path / "whole", None) == 0
+    for name in names:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def _whole_lines(journal: Path) -> list[dict[str, Any]]:
+    if not journal.exists():
+        return []
+    return [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]
