@@ -134,7 +134,7 @@ def test_what_goes_wrong_is_said_and_the_answers_stay(tmp_path: Path) -> None:
         assert not output.exists()
         assert len(_rows(output.with_suffix(".journal.jsonl"))) > 8
     for arguments, words in {
-        (): "who is the teacher?",
+        (): "--teacher: is needed",
         ("--teacher", "http://127.0.0.1:1/v1"): "which of the endpoint's models?",
         ("--teacher", "smollm2", "--max-cost", "1"): "--max-cost is for an endpoint",
         ("--teacher", "http://x/v1#m", "--price", "1"): "two prices are needed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid.cli.console import print_json, say
-from camelid.cli.data.results import tell
-from camelid.cli.data.teacher import TeacherOptions, open_desk, prices_of
+from camelid.cli.data.results import say_asked, tell
+from camelid.cli.data.teacher import TeacherOptions, going_on, open_desk, prices_of, unfinished
 from camelid.data.factory.make.rehearsal import Rehearsal, kept_back
 from camelid.data.factory.make.rules import in_language
 from camelid.data.factory.make.strategies import Alpaca, SelfInstruct, Strategy
@@ -19,7 +18,7 @@ from camelid.data.factory.make.waves import Candidate, make_tasks
 from camelid.data.factory.output import Output
 from camelid.data.factory.scripted import ScriptedTeacher
 from camelid.data.factory.seeds import SeedTask, load_seeds, read_seeds
-from camelid.data.factory.teacher import Asking, Journal, NoAnswer
+from camelid.data.factory.teacher import Asking, Journal
 from camelid.data.skills.draw import Language
 from camelid.errors import UserError
 from camelid.runs.meter import Meter
@@ -50,17 +49,13 @@ def generate(options: MakeOptions, teacher: TeacherOptions, output: Path, *, ove
     """Make tasks until there are enough. Raises UserError; what the teacher has said is then in the journal."""
     seeds, strategy = _seeds(options), _strategy(options, remote=teacher.remote)
     journal_file = output.with_suffix(".journal.jsonl")
-    with Output(output, overwrite=overwrite or _unfinished(output)) as out:
-        try:
-            with open_desk(teacher, journal_file, seed=options.seed) as desk:
-                ended = _run(strategy, desk.ask, seeds, options, out)
-                summary = desk.summary()
-        except (NoAnswer, KeyboardInterrupt):
-            say(f"what was answered is in {journal_file}: the same command goes on from there")
-            raise
+    with Output(output, overwrite=overwrite or unfinished(output, "generate")) as out:
+        with going_on(journal_file), open_desk(teacher, journal_file, seed=options.seed) as desk:
+            ended = _run(strategy, desk.ask, seeds, options, out)
+            summary = desk.summary()
         if not out.written:
             raise UserError(
-                f"the teacher made no task that could be kept, of {out.read:,} candidates: {_common(out)}",
+                f"the teacher made no task that could be kept, of {out.read:,} candidates: {out.commonest()}",
                 where=teacher.teacher,
                 mend=f"see its answers in {journal_file}; a stronger teacher, or fewer tasks --per-call",
             )
@@ -70,7 +65,7 @@ def generate(options: MakeOptions, teacher: TeacherOptions, output: Path, *, ove
         manifest = out.finish("generate", settings, inputs, ended=ended or "complete", teacher=summary)
     tell(manifest, out, as_json=as_json, what="candidates")
     if not as_json:
-        _say_ended(ended, summary)
+        say_asked(ended, summary)
     return 0
 
 
@@ -185,25 +180,3 @@ def _strategy(options: MakeOptions, *, remote: bool) -> Alpaca | SelfInstruct:
     if options.temperature is not None:
         changed["temperature"] = options.temperature
     return Alpaca(**changed) if options.strategy == "alpaca" else SelfInstruct(**changed)
-
-
-def _unfinished(output: Path) -> bool:
-    """Whether what is there was left by this verb before there was enough."""
-    try:
-        manifest = json.loads(output.with_suffix(".manifest.json").read_text("utf-8"))
-        return manifest["verb"] == "generate" and manifest["ended"] != "complete"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _common(out: Output) -> str:
-    return ", ".join(f"{count:,} x {rule}" for rule, count in out.dropped.most_common(3))
-
-
-def _say_ended(ended: str, summary: Mapping[str, Any]) -> None:
-    """Why it ended before there was enough, and what was asked."""
-    if ended:
-        say(f"ended: {ended}")
-    tokens = f"{summary['prompt_tokens']:,} + {summary['completion_tokens']:,} tokens"
-    cost = f", ${summary['cost']:.4f}" if "cost" in summary else ""
-    say(f"{summary['name']}: {summary['answers']:,} answers, {tokens}{cost}")

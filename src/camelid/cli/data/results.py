@@ -26,3 +26,12 @@ def tell(manifest: Mapping[str, Any], out: Output, *, as_json: bool, what: str =
 def files_of(ledger: Ledger) -> list[Path]:
     """The files that were read, each once; ids of the hub are none."""
     return [path for file in dict.fromkeys(report.file for report in ledger.files) if (path := Path(file)).is_file()]
+
+
+def say_asked(ended: str, summary: Mapping[str, Any]) -> None:
+    """Why it ended before it was through, and what the teacher was asked."""
+    if ended:
+        say(f"ended: {ended}")
+    tokens = f"{summary['prompt_tokens']:,} + {summary['completion_tokens']:,} tokens"
+    cost = f", ${summary['cost']:.4f}" if "cost" in summary else ""
+    say(f"{summary['name']}: {summary['answers']:,} answers, {tokens}{cost}")

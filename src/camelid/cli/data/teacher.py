@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from camelid.cli.console import say
-from camelid.data.factory.teacher import Asking, Deadline, Journal, Teacher
+from camelid.data.factory.teacher import Asking, Deadline, Journal, NoAnswer, Teacher
 from camelid.errors import UserError
 from camelid.runs.lock import Lock
 
@@ -81,6 +82,25 @@ def open_desk(options: TeacherOptions, journal_file: Path, *, seed: int) -> Iter
                 yield Desk(Asking(journal, teacher), journal, journal.name, prices)
     finally:
         lock.release()
+
+
+@contextmanager
+def going_on(journal_file: Path) -> Iterator[None]:
+    """Where the asking breaks off, say that nothing is lost."""
+    try:
+        yield
+    except (NoAnswer, KeyboardInterrupt):
+        say(f"what was answered is in {journal_file}: the same command goes on from there")
+        raise
+
+
+def unfinished(output: Path, verb: str) -> bool:
+    """Whether what is there was left by this verb before it was through."""
+    try:
+        manifest = json.loads(output.with_suffix(".manifest.json").read_text("utf-8"))
+        return manifest["verb"] == verb and manifest["ended"] != "complete"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -11,6 +12,8 @@ from camelid.cli.ending import Debug, Json, end
 
 if TYPE_CHECKING:
     from camelid.cli.data.teacher import TeacherOptions
+
+T = TypeVar("T")
 
 data = typer.Typer(help="Make, translate, clean and judge data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -126,6 +129,55 @@ def generate(
     end(lambda: run(options, _needed(asked), output, overwrite=overwrite, as_json=as_json), debug)
 
 
+@data.command()
+def translate(
+    sources: Sources,
+    output: OutputFile,
+    to: Annotated[Literal["zh", "en"] | None, typer.Option(help="language to translate into, with a teacher")] = None,
+    script: Annotated[
+        Literal["simplified", "traditional", "taiwan", "hongkong"] | None,
+        typer.Option(help="Chinese script to convert into, by OpenCC, without a teacher"),
+    ] = None,
+    back_translate: Annotated[
+        float | None,
+        typer.Option(
+            help="have each translated back too; set aside what is less like its source (ROUGE-L)", min=0, max=1
+        ),
+    ] = None,
+    teacher: TeacherName = None,
+    minutes: Minutes = None,
+    max_cost: MaxCost = None,
+    price: OnePrice = None,
+    prices: Prices = None,
+    key_file: KeyFile = None,
+    slots: Slots = None,
+    per_minute: PerMinute = None,
+    timeout: Timeout = 120.0,
+    accept_license: License = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Translate every text of every row, checked; what is wrong twice is set aside. Ended or killed, it goes on."""
+    from camelid.cli.data.translate import convert_script
+    from camelid.cli.data.translate import translate as run
+
+    if script is not None:
+        alone = _alone("--script asks no teacher and needs no language", to, teacher, back_translate)
+        end(lambda: alone() or convert_script(sources, output, script, overwrite=overwrite, as_json=as_json), debug)
+    asked = _teacher(
+        teacher, key_file=key_file, slots=slots, per_minute=per_minute, max_cost=max_cost, price=price, prices=prices,
+        minutes=minutes, timeout=timeout, accept_license=accept_license,
+    )  # fmt: skip
+    end(
+        lambda: run(
+            sources, output, _given(to, "--to", "--to zh, --to en or --script simplified"), _needed(asked),
+            least_score=back_translate, overwrite=overwrite, as_json=as_json,
+        ),
+        debug,
+    )  # fmt: skip
+
+
 def _teacher(name: str | None, **options: Any) -> TeacherOptions | None:
     from camelid.cli.data.teacher import TeacherOptions
 
@@ -133,8 +185,23 @@ def _teacher(name: str | None, **options: Any) -> TeacherOptions | None:
 
 
 def _needed(options: TeacherOptions | None) -> TeacherOptions:
+    return _given(options, "--teacher", "--teacher smollm2, or --teacher URL#MODEL")
+
+
+def _alone(words: str, *others: object) -> Callable[[], None]:
+    """Raises UserError where one of the other options is given."""
     from camelid.errors import UserError
 
-    if options is None:
-        raise UserError("who is the teacher?", where="--teacher", mend="--teacher smollm2, or --teacher URL#MODEL")
-    return options
+    def check() -> None:
+        if any(other is not None for other in others):
+            raise UserError(words, where="command line", mend="leave the others out")
+
+    return check
+
+
+def _given(value: T | None, option: str, mend: str) -> T:
+    from camelid.errors import UserError
+
+    if value is None:
+        raise UserError("is needed", where=option, mend=mend)
+    return value

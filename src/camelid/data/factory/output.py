@@ -66,6 +66,10 @@ class Output:
         values = {"file": rejection.file, "line": rejection.line, "reason": "cannot be read"}
         self._write(self._drops, {**values, "why": rejection.reason, "excerpt": rejection.excerpt})
 
+    def commonest(self) -> str:
+        """The three reasons for which most rows were dropped, in a line."""
+        return ", ".join(f"{count:,} x {reason}" for reason, count in self.dropped.most_common(3))
+
     def finish(self, verb: str, options: Mapping[str, Any], inputs: Iterable[Path], **more: Any) -> dict[str, Any]:
         """Put the files into their places; the manifest, which is written last. more: what else it tells.
 

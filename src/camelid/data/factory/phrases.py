@@ -31,8 +31,8 @@ REFUSAL = re.compile(
 )
 # Makers and their assistants by name. In a question they are fair; in an answer's "I am ..." they are another identity.
 VENDOR = re.compile(
-    r"(?<![A-Za-z])(?:open ?ai|chat ?gpt|gpt-?[345](?:\.5)?(?:-turbo)?|anthropic|claude (?:ai|[1-4])|bing chat|google bard|vicuna"
-    r"|ernie bot|chatglm|qwen|tongyi|llama|alpaca|moss|baichuan)(?![A-Za-z])"
+    r"(?<![A-Za-z])(?:open ?ai|chat ?gpt|gpt-?[345](?:\.5)?(?:-turbo)?|anthropic|claude (?:ai|[1-4])|bing chat"
+    r"|google bard|vicuna|ernie bot|chatglm|qwen|tongyi|llama|alpaca|moss|baichuan)(?![A-Za-z])"
     r"|文心一言|通义千问|讯飞星火|清华大学\s*KEG|智谱(?:AI|清言)?|百度(?:公司)?开发",
     re.IGNORECASE,
 )

@@ -1,0 +1,1 @@
+"""Translating data sets between Chinese and English field by field, checked, with nothing lost (Luotuo, mended)."""

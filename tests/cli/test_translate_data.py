@@ -1,0 +1,104 @@
+"""`camelid data translate`: what it leaves and says, with a teacher and without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from program import camelid
+from scripted_endpoint import scripted_endpoint
+
+WORDS = {
+    "Name a fruit that is red.": "说出一种红色的水果。",
+    "An apple.": "苹果。",
+    "Count to 12 please.": "请数数。",
+    "12": "12",
+}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _said(words: str, count: int) -> tuple[int, Any, dict[str, str]]:
+    text = words[words.rindex("<text>\n") + 7 : words.rindex("\n</text>")]
+    choice = {"message": {"role": "assistant", "content": WORDS[text]}, "finish_reason": "stop"}
+    return 200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}, {}
+
+
+def test_rows_in_are_rows_kept_and_rows_set_aside(tmp_path: Path) -> None:
+    given, output = tmp_path / "en.jsonl", tmp_path / "zh.jsonl"
+    rows = [
+        {"id": 1, "instruction": "Name a fruit that is red.", "input": "", "output": "An apple."},
+        {"id": 2, "instruction": "Count to 12 please.", "output": "12"},
+        {"id": 3, "instruction": "Name a fruit that is red.", "output": ""},
+        {
+            "messages": [
+                {"role": "user", "content": "Name a fruit that is red."},
+                {"role": "assistant", "content": "An apple."},
+            ]
+        },
+    ]
+    given.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    with scripted_endpoint(_said) as (url, server):
+        arguments = ["data", "translate", given, "-o", output, "--to", "zh", "--teacher", f"{url}#m"]
+        code, out, err = camelid(*arguments, "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        assert told["counts"] == {"read": 4, "used": 2, "dropped": 2, "written": 2}
+        assert told["reasons"] == {"cannot be read": 1, "a number is lost or new": 1}
+        assert (told["ended"], told["asked_again"], told["teacher"]["answers"]) == ("complete", 1, 4)
+        assert _rows(output) == [
+            {"id": 1, "instruction": "说出一种红色的水果。", "input": "", "output": "苹果。"},
+            {
+                "messages": [
+                    {"role": "user", "content": "说出一种红色的水果。"},
+                    {"role": "assistant", "content": "苹果。"},
+                ]
+            },
+        ]
+        (one,) = [row for row in _rows(output.with_suffix(".dropped.jsonl")) if row["reason"] != "cannot be read"]
+        assert (one["line"], one["where"], one["said"], one["found"]) == (2, ["instruction"], "请数数。", "12")
+        assert one["row"] == rows[1]
+        assert sum(server.asked.values()) == 4
+        assert server.asked.most_common(1)[0][1] == 1, "the same text twice is one question"
+        code, _, err = camelid(*arguments)
+        assert (code, "is there already" in err) == (2, True)
+        code, out, err = camelid(*arguments, "--overwrite")
+        assert (code, sum(server.asked.values())) == (0, 4)
+        assert "4 rows = 2 used + 2 dropped" in err
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    given = tmp_path / "en.jsonl"
+    given.write_text('{"instruction": "Count to 12 please.", "output": "12"}\n', encoding="utf-8")
+    for arguments, words in {
+        (): "--to: is needed",
+        ("--to", "zh"): "--teacher: is needed",
+        ("--script", "simplified", "--teacher", "smollm2"): "--script asks no teacher",
+        ("--script", "simplified", "--to", "en"): "--script asks no teacher",
+    }.items():
+        code, _, err = camelid("data", "translate", given, "-o", tmp_path / "x.jsonl", *arguments)
+        assert (code, words in err, err.count("\n")) == (2, True, 1), err
+    with scripted_endpoint(_said) as (url, _):
+        code, _, err = camelid(
+            "data", "translate", given, "-o", tmp_path / "x.jsonl", "--to", "zh", "--teacher", f"{url}#m"
+        )
+        assert (code, "no row came through, of 1: 1 x a number is lost or new" in err) == (2, True)
+
+
+def test_scripts_are_converted_without_a_teacher(tmp_path: Path) -> None:
+    given, there, back = (tmp_path / name for name in ("s.jsonl", "t.jsonl", "b.jsonl"))
+    row = {
+        "conversations": [{"from": "human", "value": "发布 `发布`"}, {"from": "gpt", "value": "头发后面"}],
+        "id": "发",
+    }
+    given.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    code, _, err = camelid("data", "translate", given, "-o", there, "--script", "traditional")
+    assert code == 0, err
+    (converted,) = _rows(there)
+    assert [turn["value"] for turn in converted["conversations"]] == ["發佈 `发布`", "頭髮後面"]
+    assert converted["id"] == "发"
+    code, _, err = camelid("data", "translate", there, "-o", back, "--script", "simplified")
+    assert (code, _rows(back)) == (0, [row])
