@@ -263,7 +263,7 @@ ANSWERS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("answer", "rule"), ANSWERS)
 def test_rules_of_answers(answer: str, rule: str) -> None:
-    fault = task_fault(Task("x", "", answer.strip()), "en")
+    fault = task_fault(Task("x", "", answer.strip()))
     assert (fault.rule if fault else "") == rule
 
 
@@ -273,7 +273,7 @@ def test_most_shipped_seeds_pass_every_rule() -> None:
         faults = Counter()
         for seed in SEEDS[language]:
             fault = instruction_fault(seed.instruction, language) or task_fault(
-                Task(seed.instruction, seed.input, seed.output), language
+                Task(seed.instruction, seed.input, seed.output)
             )
             if fault:
                 faults[fault.rule] += 1
@@ -286,7 +286,7 @@ def test_any_text_can_be_judged(text: str) -> None:
     for language in LANGUAGES:
         instruction_fault(text, language)
         in_language(text, language)
-    task_fault(Task("x", text, text), "en")
+    task_fault(Task("x", text, text))
     found = repeated(text)
     assert not found or found * 7 in text
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from camelid.cli.console import print_json, say
 from camelid.cli.data.results import say_asked, tell
-from camelid.cli.data.teacher import TeacherOptions, going_on, open_desk, prices_of, unfinished
+from camelid.cli.data.teacher import going_on, open_desk, prices_of, unfinished
+from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.make.rehearsal import Rehearsal, kept_back
 from camelid.data.factory.make.rules import in_language
 from camelid.data.factory.make.strategies import Alpaca, SelfInstruct, Strategy

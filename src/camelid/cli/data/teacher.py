@@ -14,35 +14,12 @@ from typing import Any
 import yaml
 
 from camelid.cli.console import say
+from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.teacher import Asking, Deadline, Journal, NoAnswer, Teacher
 from camelid.errors import UserError
 from camelid.runs.lock import Lock
 
 KEY = "OPENAI_API_KEY"
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherOptions:
-    """What the command line says of a teacher.
-
-    teacher: URL#MODEL, or what `camelid chat` takes; price: IN,OUT in dollars a million tokens; max_cost: dollars;
-    slots: questions at a time; per_minute: questions; minutes: None for no end; timeout: seconds
-    """
-
-    teacher: str
-    key_file: Path | None = None
-    slots: int | None = None
-    per_minute: float | None = None
-    max_cost: float | None = None
-    price: str | None = None
-    prices: Path | None = None
-    minutes: float | None = None
-    timeout: float = 120.0
-    accept_license: str | None = None
-
-    @property
-    def remote(self) -> bool:
-        return self.teacher.startswith(("http://", "https://"))
 
 
 @dataclass

@@ -8,7 +8,8 @@ from typing import Any
 
 from camelid.cli.console import quiet, say
 from camelid.cli.data.results import files_of, say_asked, tell
-from camelid.cli.data.teacher import TeacherOptions, going_on, open_desk, unfinished
+from camelid.cli.data.teacher import going_on, open_desk, unfinished
+from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.output import Output
 from camelid.data.factory.rows import Row, read_rows
 from camelid.data.factory.translate.job import Done, translate_rows

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.cli.ending import Debug, Json, end
-
-if TYPE_CHECKING:
-    from camelid.cli.data.teacher import TeacherOptions
 
 T = TypeVar("T")
 
@@ -23,22 +23,60 @@ Sources = Annotated[
 OutputFile = Annotated[Path, typer.Option("--output", "-o", help="JSON Lines file to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the output if it is there")]
 
-# What every verb with a teacher says of it.
-TeacherName = Annotated[
-    str | None,
-    typer.Option("--teacher", help="URL#MODEL of an OpenAI-compatible endpoint, or what `camelid chat` takes"),
-]
-KeyFile = Annotated[Path | None, typer.Option(help="file with the endpoint's key, in place of OPENAI_API_KEY")]
-Slots = Annotated[int | None, typer.Option(help="questions at a time", min=1)]
-PerMinute = Annotated[float | None, typer.Option(help="most questions a minute", min=0.01)]
-MaxCost = Annotated[float | None, typer.Option(help="end before this many dollars are spent", min=0)]
-OnePrice = Annotated[
-    str | None, typer.Option(help="dollars for a million tokens of prompts and of answers", metavar="IN,OUT")
-]
-Prices = Annotated[Path | None, typer.Option(help="table of prices of your own (YAML)")]
-Minutes = Annotated[float | None, typer.Option(help="end after so many minutes", min=0)]
-Timeout = Annotated[float, typer.Option(help="seconds without a byte before a question is asked again", min=0.1)]
-License = Annotated[str | None, typer.Option(help="name of the licence that a local teacher asks to accept")]
+
+def with_teacher(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with every option that says who the teacher is; it gets them as `teacher`, None where none is named."""
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        options = {name: given.pop(name) for name in _TEACHER}
+        name = options.pop("teacher")
+        verb(teacher=None if name is None else TeacherOptions(name, **options), **given)
+
+    own = inspect.signature(verb, eval_str=True)
+    parameters = [one for name, one in own.parameters.items() if name != "teacher"]
+    place = next(i for i, one in enumerate(parameters) if one.name == "overwrite")
+    parameters[place:place] = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _TEACHER.items()
+    ]
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    command.__signature__ = own.replace(parameters=named)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in named}
+    return command
+
+
+_TEACHER: dict[str, tuple[Any, Any]] = {
+    "teacher": (
+        Annotated[
+            str | None, typer.Option(help="URL#MODEL of an OpenAI-compatible endpoint, or what `camelid chat` takes")
+        ],
+        None,
+    ),
+    "minutes": (Annotated[float | None, typer.Option(help="end after so many minutes", min=0)], None),
+    "max_cost": (Annotated[float | None, typer.Option(help="end before this many dollars are spent", min=0)], None),
+    "price": (
+        Annotated[
+            str | None, typer.Option(help="dollars for a million tokens of prompts and of answers", metavar="IN,OUT")
+        ],
+        None,
+    ),
+    "prices": (Annotated[Path | None, typer.Option(help="table of prices of your own (YAML)")], None),
+    "key_file": (
+        Annotated[Path | None, typer.Option(help="file with the endpoint's key, in place of OPENAI_API_KEY")],
+        None,
+    ),
+    "slots": (Annotated[int | None, typer.Option(help="questions at a time", min=1)], None),
+    "per_minute": (Annotated[float | None, typer.Option(help="most questions a minute", min=0.01)], None),
+    "timeout": (
+        Annotated[float, typer.Option(help="seconds without a byte before a question is asked again", min=0.1)],
+        120.0,
+    ),
+    "accept_license": (
+        Annotated[str | None, typer.Option(help="name of the licence that a local teacher asks to accept")],
+        None,
+    ),
+}
 
 
 @data.command()
@@ -77,9 +115,10 @@ def dedup(
 
 
 @data.command()
+@with_teacher
 def generate(
     output: OutputFile,
-    teacher: TeacherName = None,
+    teacher: TeacherOptions | None,
     strategy: Annotated[
         Literal["alpaca", "self-instruct"],
         typer.Option(
@@ -98,15 +137,6 @@ def generate(
         typer.Option(help="chat asks as one asks a chat model; text is gone on with, which small models do better"),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="of the prompts")] = 42,
-    minutes: Minutes = None,
-    max_cost: MaxCost = None,
-    price: OnePrice = None,
-    prices: Prices = None,
-    key_file: KeyFile = None,
-    slots: Slots = None,
-    per_minute: PerMinute = None,
-    timeout: Timeout = 120.0,
-    accept_license: License = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="ask nobody and write nothing: show the first question and what all cost")
     ] = False,
@@ -120,19 +150,17 @@ def generate(
 
     languages = ("en", "zh") if language == "both" else (language,)
     options = MakeOptions(strategy, languages, count, seed, seeds, per_call, temperature, form)
-    asked = _teacher(
-        teacher, key_file=key_file, slots=slots, per_minute=per_minute, max_cost=max_cost, price=price, prices=prices,
-        minutes=minutes, timeout=timeout, accept_license=accept_license,
-    )  # fmt: skip
     if dry_run:
-        end(lambda: rehearse(options, asked, as_json=as_json), debug)
-    end(lambda: run(options, _needed(asked), output, overwrite=overwrite, as_json=as_json), debug)
+        end(lambda: rehearse(options, teacher, as_json=as_json), debug)
+    end(lambda: run(options, _needed(teacher), output, overwrite=overwrite, as_json=as_json), debug)
 
 
 @data.command()
+@with_teacher
 def translate(
     sources: Sources,
     output: OutputFile,
+    teacher: TeacherOptions | None,
     to: Annotated[Literal["zh", "en"] | None, typer.Option(help="language to translate into, with a teacher")] = None,
     script: Annotated[
         Literal["simplified", "traditional", "taiwan", "hongkong"] | None,
@@ -144,16 +172,6 @@ def translate(
             help="have each translated back too; set aside what is less like its source (ROUGE-L)", min=0, max=1
         ),
     ] = None,
-    teacher: TeacherName = None,
-    minutes: Minutes = None,
-    max_cost: MaxCost = None,
-    price: OnePrice = None,
-    prices: Prices = None,
-    key_file: KeyFile = None,
-    slots: Slots = None,
-    per_minute: PerMinute = None,
-    timeout: Timeout = 120.0,
-    accept_license: License = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -165,23 +183,92 @@ def translate(
     if script is not None:
         alone = _alone("--script asks no teacher and needs no language", to, teacher, back_translate)
         end(lambda: alone() or convert_script(sources, output, script, overwrite=overwrite, as_json=as_json), debug)
-    asked = _teacher(
-        teacher, key_file=key_file, slots=slots, per_minute=per_minute, max_cost=max_cost, price=price, prices=prices,
-        minutes=minutes, timeout=timeout, accept_license=accept_license,
-    )  # fmt: skip
     end(
         lambda: run(
-            sources, output, _given(to, "--to", "--to zh, --to en or --script simplified"), _needed(asked),
+            sources, output, _given(to, "--to", "--to zh, --to en or --script simplified"), _needed(teacher),
             least_score=back_translate, overwrite=overwrite, as_json=as_json,
         ),
         debug,
     )  # fmt: skip
 
 
-def _teacher(name: str | None, **options: Any) -> TeacherOptions | None:
-    from camelid.cli.data.teacher import TeacherOptions
+Longest = Annotated[int, typer.Option("--max-new-tokens", help="longest answer, in tokens", min=1)]
+Temperature = Annotated[float, typer.Option(help="0 is greedy", min=0, max=2)]
 
-    return None if name is None else TeacherOptions(name, **options)
+
+@data.command()
+@with_teacher
+def answer(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="questions: rows of any format with or without an answer, or lines of text", metavar="DATA..."
+        ),
+    ],
+    output: OutputFile,
+    teacher: TeacherOptions | None,
+    system: Annotated[str | None, typer.Option(help="system prompt where a question has none")] = None,
+    max_new_tokens: Longest = 1024,
+    temperature: Temperature = 0.0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Have a teacher answer questions of yours; answers that were there are put aside."""
+    from camelid.cli.data.answer import answer as run
+    from camelid.data.factory.answers.answer import Settings
+
+    settings = Settings(max_new_tokens, temperature, system)
+    end(lambda: run(sources, output, _needed(teacher), settings, overwrite=overwrite, as_json=as_json), debug)
+
+
+@data.command()
+@with_teacher
+def replay(
+    output: OutputFile,
+    teacher: TeacherOptions | None,
+    max_new_tokens: Longest = 512,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """A base's own answers to general prompts of ours in both languages, to be mixed in against forgetting."""
+    from camelid.cli.data.answer import answer as run
+    from camelid.data.factory.answers.answer import Settings
+
+    settings = Settings(max_new_tokens)
+    end(lambda: run([], output, _needed(teacher), settings, overwrite=overwrite, as_json=as_json), debug)
+
+
+@data.command()
+@with_teacher
+def evolve(
+    sources: Sources,
+    output: OutputFile,
+    teacher: TeacherOptions | None,
+    direction: Annotated[
+        Literal["harder", "broader", "both"],
+        typer.Option(help="harder: one thing more is asked; broader: another task of the same field"),
+    ] = "both",
+    seed: Annotated[int, typer.Option(help="of what is asked of which task")] = 42,
+    max_new_tokens: Longest = 1024,
+    temperature: Temperature = 0.0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Harder and other tasks made from yours (Evol-Instruct), each with its answer."""
+    from camelid.cli.data.answer import evolved as run
+    from camelid.data.factory.answers.answer import Settings
+
+    settings = Settings(max_new_tokens, temperature)
+    directions = ("harder", "broader") if direction == "both" else (direction,)
+    end(
+        lambda: run(
+            sources, output, _needed(teacher), settings, directions, seed=seed, overwrite=overwrite, as_json=as_json
+        ),
+        debug,
+    )
 
 
 def _needed(options: TeacherOptions | None) -> TeacherOptions:

@@ -22,9 +22,13 @@ class TaskPool:
     def __init__(self, seeds: Iterable[str], threshold: float = THRESHOLD) -> None:
         self._pool = SimilarityPool(threshold)
         self._texts: list[str] = []
-        for seed in seeds:
-            self._pool.add(seed)
-            self._texts.append(seed)
+        self.add(seeds)
+
+    def add(self, instructions: Iterable[str]) -> None:
+        """Put in what need not be unlike what is there."""
+        for one in instructions:
+            self._pool.add(one)
+            self._texts.append(one)
 
     def admit(self, instructions: Sequence[str]) -> list[Nearest | None]:
         """In order: None for each that is new and now in the pool, else what it is like."""

@@ -69,7 +69,7 @@ def instruction_fault(text: str, language: Language) -> Fault | None:
     return None
 
 
-def task_fault(task: Task, language: Language) -> Fault | None:
+def task_fault(task: Task) -> Fault | None:
     """The first rule that an answered task breaks; its instruction has passed."""
     output = task.output
     if not output:

@@ -220,7 +220,7 @@ def _judged(found: Sequence[Found], wave: Wave, *, whole: bool) -> Iterator[Verd
             faults.append(Fault(one.why))
             continue
         fault = instruction_fault(one.task.instruction, wave.language)
-        faults.append(fault or (task_fault(one.task, wave.language) if whole else None))
+        faults.append(fault or (task_fault(one.task) if whole else None))
     good = [one.task.instruction for one, fault in zip(found, faults, strict=True) if fault is None and one.task]
     nearest = iter(wave.pool.admit(good))
     for one, fault in zip(found, faults, strict=True):
@@ -233,7 +233,7 @@ def _instance_verdict(one: Found, place: int, most: int, language: Language) -> 
         return Verdict(one.text, None, Fault(one.why))
     if place >= most:
         return Verdict(one.text, one.task, Fault("more instances than were asked for"))
-    return Verdict(one.text, one.task, task_fault(one.task, language))
+    return Verdict(one.text, one.task, task_fault(one.task))
 
 
 STRATEGIES: dict[str, type[Alpaca] | type[SelfInstruct]] = {"alpaca": Alpaca, "self-instruct": SelfInstruct}
