@@ -271,6 +271,34 @@ def evolve(
     )
 
 
+@data.command()
+@with_teacher
+def augment(
+    sources: Sources,
+    output: OutputFile,
+    teacher: TeacherOptions | None,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(help="paraphrase, noise, format (these three if none is named), or back-translate with a teacher"),
+    ] = None,
+    copies: Annotated[int, typer.Option(help="new rows of each way, at most", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="of what is changed how")] = 42,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """More rows from yours: only questions change, and each new row says how it was made."""
+    from camelid.cli.data.augment import augment as run
+    from camelid.data.factory.augment import WAYS
+
+    end(
+        lambda: run(
+            sources, output, tuple(way or WAYS), teacher, copies=copies, seed=seed, overwrite=overwrite, as_json=as_json
+        ),
+        debug,
+    )
+
+
 def _needed(options: TeacherOptions | None) -> TeacherOptions:
     return _given(options, "--teacher", "--teacher smollm2, or --teacher URL#MODEL")
 
