@@ -194,10 +194,12 @@ def _rows(*values: Any) -> list[Row]:
 
 def test_a_wrong_translation_is_asked_for_once_more_and_then_set_aside() -> None:
     asked: Counter[str] = Counter()
+    asks: list[Ask] = []
 
     def said(ask: Ask) -> str:
         text = _asked_text(ask)
         asked[text] += 1
+        asks.append(ask)
         if text == "Good morning to you.":
             return "Good morning" if asked[text] == 1 else "早上好。"
         if text == "Good night to you.":
@@ -213,6 +215,8 @@ def test_a_wrong_translation_is_asked_for_once_more_and_then_set_aside() -> None
     wrong = done[2]
     assert wrong.wrong is not None
     assert (wrong.wrong.rule, wrong.where, wrong.said) == ("in the wrong language", ("text",), "Good night")
+    assert len({ask.name("it") for ask in asks}) == len(asks), "the journal would give the first answer again"
+    assert "in the wrong language" in asks[-1].messages[0][1]
     assert asked == {"Good morning to you.": 2, "Good evening to you.": 1, "Good night to you.": 2}
 
 

@@ -35,7 +35,7 @@ def with_teacher(verb: Callable[..., None]) -> Callable[..., None]:
 
     own = inspect.signature(verb, eval_str=True)
     parameters = [one for name, one in own.parameters.items() if name != "teacher"]
-    place = next(i for i, one in enumerate(parameters) if one.name == "overwrite")
+    place = next(i for i, one in enumerate(parameters) if one.name in ("overwrite", "as_json"))
     parameters[place:place] = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in _TEACHER.items()
@@ -297,6 +297,42 @@ def augment(
         ),
         debug,
     )
+
+
+@data.command()
+def identity(
+    output: OutputFile,
+    name: Annotated[str, typer.Option(help="what the assistant is called")],
+    maker: Annotated[str, typer.Option(help="who makes it")],
+    name_en: Annotated[str | None, typer.Option(help="its name in English, where it is another")] = None,
+    maker_en: Annotated[str | None, typer.Option(help="its maker in English")] = None,
+    copies: Annotated[int, typer.Option(help="times that each question comes, with other answers", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="of which answer and which other name")] = 42,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Rows that teach a model who it is, in Chinese and English, misleading questions included; and a held-out test."""
+    from camelid.cli.data.identity import IdentityOptions
+    from camelid.cli.data.identity import identity as run
+
+    options = IdentityOptions(name, maker, name_en, maker_en, copies, seed)
+    end(lambda: run(options, output, overwrite=overwrite, as_json=as_json), debug)
+
+
+@data.command()
+@with_teacher
+def identity_test(
+    test: Annotated[Path, typer.Argument(help="NAME.test.jsonl of `camelid data identity`")],
+    teacher: TeacherOptions | None,
+    least: Annotated[float, typer.Option(help="share that must be right, else exit 1", min=0, max=1)] = 0.95,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a model (--teacher RUN) the held-out questions and count who it says it is."""
+    from camelid.cli.data.identity import identity_test as run
+
+    end(lambda: run(test, _needed(teacher), least=least, as_json=as_json), debug)
 
 
 def _needed(options: TeacherOptions | None) -> TeacherOptions:
