@@ -12,6 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+def whole(text: str, prompt_tokens: int = 10) -> tuple[int, Any, dict[str, str]]:
+    """A whole answer, as a script returns it."""
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return 200, {"choices": [choice], "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 20}}, {}
+
+
 class Scripted(BaseHTTPRequestHandler):
     """`script(words, how often this was asked)` gives (status, body as bytes or JSON, headers), or None: cut off."""
 

@@ -1,55 +1,29 @@
-"""`camelid data generate`: what it leaves and says; killed at any moment it goes on, and no answer is paid twice."""
+"""`camelid data generate`: what it leaves and says, what it costs, and who may be the teacher."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-import zlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from invented import WORDS, invented
 from program import camelid
-from scripted_endpoint import scripted_endpoint
+from scripted_endpoint import scripted_endpoint, whole
 from tiny import tiny_base
 
-from camelid.data.factory.make.rules import instruction_fault
-from camelid.data.factory.seeds import load_seeds
 from camelid.data.ledger import Ledger
 from camelid.data.sources import read_records
-
-WORDS = sorted({word.lower() for seed in load_seeds("en") for word in seed.instruction.split() if word.isalpha()})
-WORDS = [word for word in WORDS if instruction_fault(f"now say {word} again", "en") is None]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _invented(words: str) -> str:
-    """Three tasks of random words, always the same for the same question."""
-    chance = random.Random(zlib.crc32(words.encode()))
-    parts = []
-    for number in range(4, 7):
-        task = " ".join(chance.sample(WORDS, 8))
-        parts.append(f"{number}. Instruction: {task}\n{number}. Input: <noinput>\n{number}. Output: {task[::-1]}.\n###")
-    return "\n".join(parts)
-
-
-def _whole(text: str, prompt_tokens: int = 10) -> tuple[int, Any, dict[str, str]]:
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return 200, {"choices": [choice], "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 20}}, {}
-
-
 def test_what_it_makes_is_read_by_train_and_every_candidate_is_told(tmp_path: Path) -> None:
     output = tmp_path / "made" / "tasks.jsonl"
-    with scripted_endpoint(lambda words, count: _whole(_invented(words))) as (url, server):
+    with scripted_endpoint(lambda words, count: whole(invented(words))) as (url, server):
         arguments = [
             "data",
             "generate",
@@ -94,7 +68,7 @@ def test_what_it_makes_is_read_by_train_and_every_candidate_is_told(tmp_path: Pa
 
 def test_limits_of_money_and_time_leave_what_was_made(tmp_path: Path) -> None:
     output = tmp_path / "tasks.jsonl"
-    with scripted_endpoint(lambda words, count: _whole(_invented(words), 700)) as (url, server):
+    with scripted_endpoint(lambda words, count: whole(invented(words), 700)) as (url, server):
         arguments = ["data", "generate", "-o", output, "--language", "en", "--count", "500", "--teacher", f"{url}#mine"]
         code, _, err = camelid(*arguments, "--max-cost", "0.1")
         assert (code, "what mine costs is not known" in err) == (2, True)
@@ -126,7 +100,7 @@ def test_what_goes_wrong_is_said_and_the_answers_stay(tmp_path: Path) -> None:
         assert code == 2
         assert "401: no such key" in err
         assert not output.exists()
-    with scripted_endpoint(lambda words, count: _whole("I'd rather not.")) as (url, _):
+    with scripted_endpoint(lambda words, count: whole("I'd rather not.")) as (url, _):
         code, _, err = camelid("data", "generate", "-o", output, "--teacher", f"{url}#m")
         assert code == 2
         assert "made no task that could be kept" in err
@@ -192,83 +166,3 @@ def test_a_local_model_may_be_the_teacher(tmp_path: Path) -> None:
     assert code in (1, 2), err
     assert output.with_suffix(".journal.jsonl").exists()
     assert not output.exists()
-
-
-# --- killed ---
-
-
-class _Faulty:
-    """A quarter of the first two tries fails, in five ways. A question's number is what its prompt is said to have."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.asked: list[int] = []
-
-    def __call__(self, words: str, count: int) -> tuple[int, Any, dict[str, str]] | None:
-        number = self.numbers.setdefault(words, 1000 + len(self.numbers))
-        self.asked.append(number)
-        status, body, headers = _whole(_invented(words), number)
-        data = json.dumps(body).encode()
-        match random.Random(f"{number} {count}").randrange(20) if count < 3 else 5:
-            case 0:
-                return 500, b"oops", {}
-            case 1:
-                return 429, {"error": {"message": "slow down"}}, {"retry-after": "0.05"}
-            case 2:
-                time.sleep(0.6)  # longer than the time-out
-            case 3:
-                return 200, data[: len(data) // 2], {"content-length": str(len(data))}
-            case 4:
-                return None
-            case _:
-                time.sleep(0.02)
-        return status, data, headers
-
-
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
-def test_killed_at_any_moment_it_goes_on(kills: int, tmp_path: Path) -> None:
-    """No answer that is in the journal is asked for again, none is there twice; the result is the uninterrupted one."""
-    names = ("tasks.jsonl", "tasks.dropped.jsonl")
-    chance = random.Random(kills)
-    faulty = _Faulty()
-    with scripted_endpoint(faulty) as (url, _):
-        command = [sys.executable, "-m", "camelid", "data", "generate", "-o", "tasks.jsonl", "--timeout", "0.5"]
-        command += ["--language", "en", "--count", str(60 + 8 * kills), "--teacher", f"{url}#m", "--slots", "4"]
-
-        def run(folder: Path, wait: float | None) -> int | None:
-            folder.mkdir(exist_ok=True)
-            with (folder / "err").open("ab") as err:
-                child = subprocess.Popen(command, cwd=folder, stderr=err, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            try:
-                return child.wait(wait)
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                return None
-
-        killed = asked_before = 0
-        known: set[int] = set()
-        again: list[int] = []
-        while True:
-            journal = tmp_path / "killed" / "tasks.journal.jsonl"
-            kept = {row["answer"]["prompt_tokens"] for row in _whole_lines(journal)}
-            again += [number for number in faulty.asked[asked_before:] if number in known]
-            known, asked_before = kept, len(faulty.asked)
-            code = run(tmp_path / "killed", chance.uniform(0.2, 2.5) if killed < kills else None)
-            if code is not None:
-                break
-            killed += 1
-        assert code == 0, (tmp_path / "killed" / "err").read_text()[-2000:]
-        assert killed == kills, "the work was over before it was killed often enough"
-        assert not again
-        numbers = Counter(row["answer"]["prompt_tokens"] for row in _rows(journal))
-        assert set(numbers.values()) == {1}
-        assert run(tmp_path / "whole", None) == 0
-    for name in names:
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def _whole_lines(journal: Path) -> list[dict[str, Any]]:
-    if not journal.exists():
-        return []
-    return [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]
