@@ -101,6 +101,44 @@ def test_what_is_refused_for_good_is_an_answer_and_what_all_would_be_refused_for
         assert _all(teacher, _ask("bad")) == [refused]
 
 
+def test_what_a_model_cannot_be_told_is_left_out_and_said() -> None:
+    """Models that reason take max_completion_tokens, and no temperature."""
+    said: list[str] = []
+    bodies: list[dict[str, Any]] = []
+
+    def script(words: str, count: int) -> Any:
+        body = bodies[-1]
+        for name in ("max_tokens", "temperature"):
+            if name in body:
+                return 400, {"error": {"message": f"Unsupported parameter: '{name}' is not supported."}}, {}
+        return 200, _right(words), {}
+
+    class Seen:
+        """Keeps each body before it is sent."""
+
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def post(self, path: str, json: dict[str, Any]) -> Any:
+            bodies.append(json)
+            return self._client.post(path, json=json)
+
+        def close(self) -> None:
+            self._client.close()
+
+    with scripted_endpoint(script) as (url, _), _teacher(url, slots=1, announce=said.append) as teacher:
+        teacher._client = Seen(teacher._client)  # type: ignore[assignment]
+        assert [one.text for one in _all(teacher, _ask("abc", temperature=0.5), _ask("de"))] == ["cba", "ed"]
+    assert [sorted(set(body) - {"model", "messages"}) for body in bodies] == [
+        ["max_tokens", "temperature", "top_p"],
+        ["max_completion_tokens", "temperature", "top_p"],
+        ["max_completion_tokens", "top_p"],
+        ["max_completion_tokens", "top_p"],
+    ]
+    assert bodies[-1]["max_completion_tokens"] == 64
+    assert said == ["m takes no max_tokens: it is asked without", "m takes no temperature: it is asked without"]
+
+
 def test_an_endpoint_that_never_answers_is_given_up_and_what_came_is_kept(tmp_path: Path) -> None:
     def script(words: str, count: int) -> Any:
         return (500, b"", {}) if words == "never" else (200, _right(words), {})

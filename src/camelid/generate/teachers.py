@@ -8,9 +8,10 @@ jitter, and while an endpoint says that it is too much, nobody asks. What it wil
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, final
 
@@ -25,6 +26,10 @@ from camelid.generate.endpoint import LATER, client_of, reason_of, retry_after
 TRIES = 8
 _FOR_ALL = {401: "the key", 402: "the account", 403: "the key", 404: "the address and the model's name"}
 _LONGEST_WAIT = 60.0  # seconds between two tries
+# What some models refuse to be told: they take max_completion_tokens, or choose their own temperature.
+_UNSUPPORTED = re.compile(
+    r"unsupported (?:parameter|value)\W+(max_tokens|temperature|top_p|presence_penalty|stop)\b", re.IGNORECASE
+)
 
 
 class Budget:
@@ -103,13 +108,16 @@ class EndpointTeacher:
         tries: int = TRIES,
         proven: bool = False,
         deadline: Deadline | None = None,
+        announce: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._client = client_of(url, key, timeout)
         self._url, self._model, self._slots, self._budget = url, model, slots, budget
         self._gate = _Gate(per_minute)
         self._wait, self._tries = wait, tries
         self._proven = proven
-        self._deadline = deadline or Deadline()
+        self._deadline, self._announce = deadline or Deadline(), announce
+        self._left_out: set[str] = set()
+        self._lock = threading.Lock()
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
         """Ask all. Raises NoAnswer with the first reason, once those that are on their way have been heard."""
@@ -165,12 +173,15 @@ class EndpointTeacher:
                 raise _Stopped
             pause = self._wait * 2**attempt * random.uniform(0.5, 1.5)
             try:
-                reply = self._client.post("chat/completions", json=_body(ask, self._model))
+                reply = self._client.post("chat/completions", json=_body(ask, self._model, self._left_out))
                 if reply.status_code == 200:
                     return _answer(reply.json())
                 why = f"{reply.status_code}: {reason_of(reply)}"
                 if reply.status_code in _FOR_ALL:
                     raise NoAnswer(why, where=self._url, mend=f"check {_FOR_ALL[reply.status_code]}")
+                if reply.status_code == 400 and (unsupported := _UNSUPPORTED.search(why)):
+                    self._leave_out(unsupported[1].lower())
+                    continue
                 if reply.status_code not in LATER:
                     return Answer("", "refused", 0, 0, why)
                 if reply.status_code == 429 or "retry-after" in reply.headers:
@@ -181,6 +192,12 @@ class EndpointTeacher:
             if stop.wait(min(pause, _LONGEST_WAIT)):
                 raise _Stopped
         raise NoAnswer(f"no answer in {self._tries} tries, at last {why}", where=self._url, mend="try again later")
+
+    def _leave_out(self, name: str) -> None:
+        with self._lock:
+            if name not in self._left_out:
+                self._left_out = self._left_out | {name}
+                self._announce(f"{self._model} takes no {name}: it is asked without")
 
 
 @final
@@ -263,7 +280,7 @@ def _prompt(ask: Ask) -> Conversation | str:
     return Conversation(tuple(Message(role, words) for role, words in ask.messages), Origin("ask", 1))  # type: ignore[arg-type]
 
 
-def _body(ask: Ask, model: str) -> dict[str, Any]:
+def _body(ask: Ask, model: str, left_out: Collection[str]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": role, "content": words} for role, words in ask.messages],
@@ -275,11 +292,15 @@ def _body(ask: Ask, model: str) -> dict[str, Any]:
         body["presence_penalty"] = ask.presence_penalty
     if ask.stop:
         body["stop"] = list(ask.stop)
-    return body
+    if "max_tokens" in left_out:
+        body["max_completion_tokens"] = ask.max_new_tokens
+    return {name: value for name, value in body.items() if name not in left_out}
 
 
 def _answer(reply: dict[str, Any]) -> Answer:
     """Raises KeyError, TypeError, IndexError or ValueError for half an answer."""
+    if "usage" not in reply:
+        raise ValueError("an answer that does not say its tokens (usage)")
     choice, usage = reply["choices"][0], reply["usage"]
     tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
     match choice["finish_reason"]:

@@ -105,6 +105,7 @@ def _endpoint(
         timeout=options.timeout,
         proven=len(journal) > 0,
         deadline=deadline,
+        announce=say,
     )
     try:
         yield teacher, prices
