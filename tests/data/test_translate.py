@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import itertools
-import json
 import random
 import re
 from collections import Counter
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alpaca_teacher import asked_text, right_answers, translated_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,8 +175,7 @@ def test_scripts() -> None:
 
 
 def _asked_text(ask: Ask) -> str:
-    words = ask.messages[0][1]
-    return words[words.index("<text>\n", words.index("\n\n")) + 7 : words.rindex("\n</text>")]
+    return asked_text(ask.messages[0][1])
 
 
 def _saying(said: Callable[[Ask], str | Answer | None]) -> Callable[[Sequence[Ask]], list[Answer | None]]:
@@ -251,29 +249,7 @@ def test_a_translation_back_that_says_something_else_is_set_aside() -> None:
 
 
 def _aligned(shared_data: Path, count: int, seed: int) -> list[tuple[dict[str, str], dict[str, str]]]:
-    first, last = 15323, 18280
-    folder = shared_data / "instruct"
-    english = json.loads((folder / "alpaca_data.json").read_text("utf-8"))[first:last]
-    chinese = json.loads((folder / f"alpaca_zh_hikariming_{first}-{last}.json").read_text("utf-8"))
-    assert len(english) == len(chinese)
-    pairs = [
-        (one, {key: html.unescape(text) for key, text in other.items()})
-        for one, other in zip(english, chinese, strict=True)
-        if all(re.search("[一-鿿]", other[key]) for key in ("instruction", "output"))
-    ]
-    return random.Random(seed).sample(pairs, count)
-
-
-def _right_answers(pairs: list[tuple[dict[str, str], dict[str, str]]]) -> dict[str, str]:
-    """What a right translation answers to each text as it is asked, with its marks."""
-    table = {}
-    for english, chinese in pairs:
-        for key, text in english.items():
-            protected, said = protect(text), chinese[key]
-            for place, kept in enumerate(protected.kept):
-                said = said.replace(kept, f"⟦{place}⟧", 1)
-            table[protected.text.strip()] = said
-    return table
+    return random.Random(seed).sample(translated_pairs(shared_data), count)
 
 
 def _translated(pairs: list[tuple[dict[str, str], dict[str, str]]], table: dict[str, str]) -> list[Done]:
@@ -285,7 +261,7 @@ def _translated(pairs: list[tuple[dict[str, str], dict[str, str]]], table: dict[
 def test_real_translations_pass_and_keep_their_rows(seed: int, shared_data: Path) -> None:
     """300 rows of Alpaca, their published Chinese as the teacher's answers: in order, and hardly one is turned down."""
     pairs = _aligned(shared_data, 300, seed)
-    done = _translated(pairs, _right_answers(pairs))
+    done = _translated(pairs, right_answers(pairs))
     assert [one.row.value for one in done] == [english for english, _ in pairs]
     kept = [(one, chinese) for one, (_, chinese) in zip(done, pairs, strict=True) if one.wrong is None]
     assert len(kept) >= 0.96 * len(pairs), [one.wrong for one in done if one.wrong]
@@ -344,7 +320,7 @@ def test_every_planted_fault_is_set_aside(
     plant: Callable[..., tuple[str, str] | None], rules: set[str], shared_data: Path
 ) -> None:
     pairs = _aligned(shared_data, 1500 if plant is _lost_code else 300, 3)
-    table, planted = _right_answers(pairs), []
+    table, planted = right_answers(pairs), []
     right = [one.wrong is None for one in _translated(pairs, table)]
     for english, chinese in itertools.compress(pairs, right):
         if found := plant(english, chinese):
