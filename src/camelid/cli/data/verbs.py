@@ -300,6 +300,83 @@ def augment(
 
 
 @data.command()
+def mix(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="files, globs, directories or ids; =WEIGHT behind one makes its rows count more or less than once",
+            metavar="DATA[=WEIGHT]...",
+        ),
+    ],
+    output: OutputFile,
+    count: Annotated[
+        int | None,
+        typer.Option(help="rows to write; without it as many as there are, or as the shares allow under --cap", min=1),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(help="shares are as WEIGHT * rows^T: 1 by size, 0 by the weights alone", min=0, max=10),
+    ] = 1.0,
+    cap: Annotated[int | None, typer.Option(help="no row more than so many times", min=1)] = None,
+    replay: Annotated[str | None, typer.Option(help="general rows against forgetting", metavar="DATA")] = None,
+    replay_share: Annotated[
+        float | None, typer.Option(help="share of the result that is replay; 0.2 if not given", min=0.001, max=0.999)
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="name of a field to add to each row: which source it is from", metavar="FIELD")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the draw and the order")] = 42,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """One shuffled data set out of several, each with its share; the same rows and seed give the same file."""
+    from camelid.cli.data.mix import MixOptions
+    from camelid.cli.data.mix import mix as run
+
+    options = MixOptions(count, temperature, cap, replay, replay_share, tag, seed)
+    end(lambda: run(sources, output, options, overwrite=overwrite, as_json=as_json), debug)
+
+
+@data.command()
+def clean(
+    sources: Sources,
+    output: OutputFile,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(help="keep conversations in this language alone: en, zh, ... (or in one of several)"),
+    ] = None,
+    vendor: Annotated[
+        Literal["drop", "rewrite", "keep"],
+        typer.Option(help="answers that speak as another assistant: drop them, or rewrite what can be rewritten"),
+    ] = "drop",
+    name: Annotated[str, typer.Option(help="your assistant's, in place of another's (with rewrite)")] = "",
+    maker: Annotated[str, typer.Option(help="yours, in place of another's (with rewrite)")] = "",
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="cut longer conversations between exchanges; in characters, with --base in its tokens"),
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="what lengths are measured with, as `camelid chat` takes it")] = None,
+    accept_license: Annotated[str | None, typer.Option(help="name of the licence that the base asks to accept")] = None,
+    validation: Annotated[
+        float, typer.Option(help="share of the rows for OUTPUT.validation.jsonl, by whole conversations")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="of which conversations are for validation")] = 42,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Conversations from the web made fit for training: no HTML, no noise, turns in order; each turn accounted for."""
+    from camelid.cli.data.clean import CleanOptions
+    from camelid.cli.data.clean import clean as run
+
+    options = CleanOptions(
+        tuple(language or ()), vendor, name, maker, max_length, base, accept_license, validation, seed
+    )
+    end(lambda: run(sources, output, options, overwrite=overwrite, as_json=as_json), debug)
+
+
+@data.command()
 def identity(
     output: OutputFile,
     name: Annotated[str, typer.Option(help="what the assistant is called")],
@@ -333,6 +410,26 @@ def identity_test(
     from camelid.cli.data.identity import identity_test as run
 
     end(lambda: run(test, _needed(teacher), least=least, as_json=as_json), debug)
+
+
+@data.command()
+def stats(
+    sources: Sources,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(help="lengths in tokens of this base, and how its tokenizer does; several stand side by side"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page with pictures, too")] = None,
+    accept_license: Annotated[
+        str | None, typer.Option(help="name of the licence that a base asks to accept", metavar="NAME")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What a data set is made of: languages, lengths, turns, what is asked for, repetition, tokenizers."""
+    from camelid.cli.data.stats import stats as run
+
+    end(lambda: run(sources, base or [], html, accept_license=accept_license, as_json=as_json), debug)
 
 
 def _needed(options: TeacherOptions | None) -> TeacherOptions:

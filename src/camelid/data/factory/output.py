@@ -1,7 +1,8 @@
 """What a verb of the factory leaves: a data set, what was dropped and why, and a manifest whose counts add up.
 
-`mine.jsonl` is what `camelid train` reads; `mine.dropped.jsonl` holds every row that came in and did not go out;
-`mine.manifest.json` the inputs' hashes, the options and the counts. They appear together at the end, or not at all.
+`mine.jsonl` is what `camelid train` reads; `mine.dropped.jsonl` holds every row that came in and did not go out, but
+for those that were only left over; `mine.manifest.json` the inputs' hashes, the options and the counts. They appear
+together at the end, or not at all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -23,17 +24,21 @@ from camelid.runs.manifest import code_version, describe_files
 class Output:
     """The three files of one data set, being written.
 
+    apart: what a fourth file is called that some rows will be moved to, `validation` for `mine.validation.jsonl`.
     Raises UserError where `path` is there already and `overwrite` is not set.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False, apart: str = "") -> None:
         if path.suffix != ".jsonl":
             raise UserError("a data set is written as JSON Lines", where=str(path), mend=f"{path.stem or 'rows'}.jsonl")
-        if path.exists() and not overwrite:
-            raise UserError("is there already", where=str(path), mend="another --output, or --overwrite")
-        self.path = path
+        self.path, self._apart = path, apart
+        self.apart_file = path.with_suffix(f".{apart}.jsonl") if apart else None
+        for file in (path, self.apart_file):
+            if file is not None and file.exists() and not overwrite:
+                raise UserError("is there already", where=str(file), mend="another --output, or --overwrite")
         self.dropped_file, self.manifest_file = path.with_suffix(".dropped.jsonl"), path.with_suffix(".manifest.json")
         self.read = self.used = self.written = 0
+        self.moved = 0
         self.dropped: Counter[str] = Counter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +53,17 @@ class Output:
         self.written += len(values)
         for value in values:
             self._write(self._rows, value)
+
+    def again(self, value: Any) -> None:
+        """A row that went out already goes out once more."""
+        self.written += 1
+        self._write(self._rows, value)
+
+    def leave(self, count: int, reason: str) -> None:
+        """So many rows that came in do not go out. Nothing is wrong with them, so they are counted and not copied."""
+        if count:
+            self.read += count
+            self.dropped[reason] += count
 
     def drop(self, origin: Origin | None, reason: str, value: Any, **more: Any) -> None:
         """A row that came in does not go out.
@@ -70,14 +86,34 @@ class Output:
         """The three reasons for which most rows were dropped, in a line."""
         return ", ".join(f"{count:,} x {reason}" for reason, count in self.dropped.most_common(3))
 
+    def set_apart(self, places: Collection[int]) -> None:
+        """Move rows to the fourth file, by their places in the order in which they were written, from 0."""
+        assert self.apart_file is not None
+        rest, moved = _staged(self.path).with_suffix(".rest"), _staged(self.apart_file)
+        try:
+            self._rows.close()
+            with _staged(self.path).open("rb") as rows, rest.open("wb") as kept, moved.open("wb") as apart:
+                for place, line in enumerate(rows):
+                    (apart if place in places else kept).write(line)
+                apart.flush()
+                os.fsync(apart.fileno())
+            rest.replace(_staged(self.path))
+            self._rows = _staged(self.path).open("ab")
+        except OSError as error:
+            raise not_saved(error, self.path) from error
+        finally:
+            rest.unlink(missing_ok=True)
+        self.moved = len(places)
+
     def finish(self, verb: str, options: Mapping[str, Any], inputs: Iterable[Path], **more: Any) -> dict[str, Any]:
         """Put the files into their places; the manifest, which is written last. more: what else it tells.
 
         Raises UserError, and leaves everything as it was, where one of `inputs` would be written over.
         """
         inputs = list(inputs)
-        if self.path.resolve() in {path.resolve() for path in inputs}:
-            raise UserError("is read and written at once", where=str(self.path), mend="another --output")
+        for path in (self.path, self.apart_file):
+            if path is not None and path.resolve() in {one.resolve() for one in inputs}:
+                raise UserError("is read and written at once", where=str(path), mend="another --output")
         dropped = sum(self.dropped.values())
         assert self.read == self.used + dropped
         counts = {"read": self.read, "used": self.used, "dropped": dropped, "written": self.written}
@@ -88,6 +124,9 @@ class Output:
                 os.fsync(file.fileno())
                 file.close()
                 _staged(place).replace(place)
+            if self.apart_file is not None and self.moved:
+                _staged(self.apart_file).replace(self.apart_file)
+                more[self._apart] = describe_files([self.apart_file], {str(self.apart_file): self.moved})[0]
             fsync_directory(self.path.parent)
             manifest = {
                 "verb": verb,
@@ -95,7 +134,7 @@ class Output:
                 "counts": counts,
                 "reasons": dict(self.dropped.most_common()),
                 "inputs": described,
-                "output": describe_files([self.path], {str(self.path): self.written})[0],
+                "output": describe_files([self.path], {str(self.path): self.written - self.moved})[0],
                 **more,
                 "code": code_version(),
             }
@@ -111,6 +150,8 @@ class Output:
         for file, place in ((self._rows, self.path), (self._drops, self.dropped_file)):
             file.close()
             _staged(place).unlink(missing_ok=True)
+        if self.apart_file is not None:
+            _staged(self.apart_file).unlink(missing_ok=True)
 
     def _write(self, file: IO[bytes], value: Any) -> None:
         try:
