@@ -12,6 +12,7 @@ LANGUAGES = ("en", "zh")
 _FENCE = re.compile(r"^```(\S*)[ ]?(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
 _HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*=")
 
 
@@ -87,7 +88,7 @@ def pages(language: str) -> dict[str, Page]:
 
 def arguments(command: str) -> list[str]:
     """A command's words; variables that are set before it, and the folder of the environment, are left out."""
-    words = shlex.split(command, comments=True)
+    words = shlex.split(_COMMENT.sub("", command))  # shlex takes any # for a comment, a shell only one behind a blank
     while words and _VARIABLE.match(words[0]):
         words.pop(0)
     words[0] = words[0].removeprefix(".venv/bin/")

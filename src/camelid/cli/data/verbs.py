@@ -413,6 +413,32 @@ def identity_test(
 
 
 @data.command()
+def lint(
+    sources: Sources,
+    html: Annotated[Path | None, typer.Option(help="write a page of what was found, too")] = None,
+    base: Annotated[str | None, typer.Option(help="count tokens as this base does, not by a rough rate")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="tokens, beyond which a row is too long; if not given, a recipe's default", min=1)
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="evaluation set that must not be in the data; may be given several times", metavar="DATA"),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="look for these alone", metavar="RULE")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="do not look for these", metavar="RULE")] = None,
+    examples: Annotated[int, typer.Option(help="rows to show of each kind of fault", min=0)] = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Faults of a data set, each with file, line and what mends it; nothing is changed. Exits with 1 for errors."""
+    from camelid.cli.data.lint import LintOptions
+    from camelid.cli.data.lint import lint as run
+
+    options = LintOptions(base, max_length, tuple(against or ()), tuple(only or ()), tuple(ignore or ()), examples)
+    end(lambda: run(sources, options, html=html, as_json=as_json), debug)
+
+
+@data.command()
 def stats(
     sources: Sources,
     base: Annotated[
