@@ -53,10 +53,14 @@ def template_text(turn: Turn) -> str | None:
     return around(turn.prose, match.start(), match.end()) if match else None
 
 
+_ASKER, _ANSWERER = "Human|User|USER", "Assistant|ASSISTANT|AI|Bot|Chatbot|ChatGPT|GPT"
+_ASKER_ZH, _ANSWERER_ZH = "用户|人类|提问者", "助手|机器人"
+_NAMED = rf"(?:\*\*)?(?:{_ASKER}|{_ANSWERER})(?:\*\*)?\s?[:：]"
 _SPEAKER = re.compile(
-    r"(?:^|\n)\s*(?:\*\*)?(?:Human|User|Assistant|AI|Bot|Chatbot|ChatGPT|GPT|USER"
-    r"|ASSISTANT)(?:\*\*)?\s?[:：][ \t]*\S+(?:[ \t]+\S+){2}"
-    r"|(?:^|\n)\s*(?:\*\*)?(?:用户|助手|人类|提问者|机器人)(?:\*\*)?\s?[:：]\s*\S{2}"
+    # a sentence; or behind a blank line; or both of them
+    rf"(?:^|\n)\s*{_NAMED}[ \t]*\S+(?:[ \t]+\S+){{2}}|\n\s*\n\s*{_NAMED}\s*\S"
+    rf"|\n\s*(?:{_ASKER})[:：][^\n]*\n\s*(?:{_ANSWERER})[:：]"
+    rf"|(?:^|\n)\s*(?:\*\*)?(?:{_ASKER_ZH}|{_ANSWERER_ZH})(?:\*\*)?\s?[:：]\s*\S{{2}}"
 )
 _NEXT_TASK = re.compile(
     r"\n\s*(?:\d+\. )?(?:Instruction|Input)[:：][^\n]*\n(?:[^\n]*\n)?\s*Output[:：]|\n(?:指令"

@@ -9,6 +9,7 @@ from typing import Any
 from camelid.data.factory.lint.kinds import SEVERITY_WORDS
 from camelid.data.factory.lint.linter import Findings, Tally
 from camelid.data.factory.lint.report import command_of, place, share
+from camelid.data.records import Origin
 from camelid.runs.report_page import render_page
 from camelid.runs.report_words import Words
 
@@ -79,7 +80,18 @@ def _kind(tally: Tally, findings: Findings, sources: Sequence[str]) -> dict[str,
         "mend": kind.mend,
         "command": command_of(kind, findings, sources),
         "examples": [
-            {"place": place(one.origin), "shown": one.shown, "other": place(one.other) if one.other else ""}
+            {
+                "place": _place(one.origin, findings),
+                "shown": one.shown,
+                "other": _place(one.other, findings) if one.other else "",
+            }
             for one in tally.examples
         ],
     }
+
+
+def _place(origin: Origin, findings: Findings) -> str:
+    """Where a row begins: the file by its name alone, where no other has that name."""
+    name = Path(origin.file).name
+    alone = sum(Path(file).name == name for file in findings.files) == 1
+    return f"{name}:{origin.line}" if alone else place(origin)

@@ -10,6 +10,7 @@ from camelid.data.factory.lint.patterns import ABOUT_CODE, HAN, either
 from camelid.data.factory.lint.sample import Exchange, Sample, Turn, around, ending
 
 _PERIODS_TRIED = 6
+_CHARACTERS_A_WORD = 12
 _SENTENCE = re.compile(r"[.!?。！？\n]+")
 _ABOUT_LOOPS = either(
     r"repeat|song|lyric|poem|chorus|rap\b|rhyme|times|chant|loop|pattern|tongue twister|sequence|ascii|string",
@@ -30,7 +31,7 @@ def repetition_loop(sample: Sample) -> str | None:
 def _loop(turn: Turn) -> str | None:
     text = turn.text
     words = text.split()
-    if turn.ascii and len(words) > 1:
+    if _CHARACTERS_A_WORD * len(words) > len(text):  # written with blanks
         if len(words) - len(set(pairwise(words))) < 5:
             return None
         unit = _period(words, words=True)
