@@ -67,9 +67,9 @@ def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) 
     """No answer that is in the journal is asked for again, none is there twice; the result is the uninterrupted one."""
     chance = random.Random(kills)
     faulty = _Faulty(invented if verb == "generate" else _translated)
-    _rows(tmp_path / "given.jsonl", 20 + 6 * kills)
+    _rows(tmp_path / "given.jsonl", 80 + 5 * kills)
     what = {
-        "generate": ["--language", "en", "--count", str(60 + 8 * kills)],
+        "generate": ["--language", "en", "--count", str(200 + 6 * kills)],
         "translate": [str(tmp_path / "given.jsonl"), "--to", "zh"],
     }[verb]
     with scripted_endpoint(faulty) as (url, _):
@@ -95,7 +95,7 @@ def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) 
             kept = {row["answer"]["prompt_tokens"] for row in _whole_lines(journal)}
             again += [number for number in faulty.asked[asked_before:] if number in known]
             known, asked_before = kept, len(faulty.asked)
-            code = run(tmp_path / "killed", chance.uniform(0.2, 2.5) if killed < kills else None)
+            code = run(tmp_path / "killed", chance.uniform(0.2, 2.0) if killed < kills else None)
             if code is not None:
                 break
             killed += 1
