@@ -31,7 +31,12 @@ _CODE_LINE = re.compile(
     r"|\w+ ?=[^=]+$|\$ ?\w+|>>> )",
     re.MULTILINE,
 )
-_SQL = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "CREATE TABLE ")
+# How a text of one line begins that is a program.
+_PROGRAM = re.compile(
+    r"\s*(?:[\w.]+ ?= ?[\w.]+\(|(?:def|class|import|from|public|function|const|let|var) \w+ ?[(=.:{]|print ?\("
+    r"|SELECT |INSERT INTO |UPDATE \w+ SET |DELETE FROM |CREATE TABLE )"
+)
+_CODE_SIGNS = re.compile(r"[(;=<{]|SELECT")
 _BEFORE, _SHOWN = 30, 110  # characters of an excerpt before what was found, and in all
 
 
@@ -77,11 +82,8 @@ class Turn:
             text = self.text
             self._code = (
                 "```" in text
-                or text.startswith(_SQL)
-                or (
-                    not {"(", ";", "=", "<", "{", "SELECT"}.isdisjoint(text.replace("SELECT", "="))
-                    and sum(1 for _ in _CODE_LINE.finditer(text)) >= 2
-                )
+                or _PROGRAM.match(text) is not None
+                or (_CODE_SIGNS.search(text) is not None and sum(1 for _ in _CODE_LINE.finditer(text)) >= 2)
             )
         return self._code
 
