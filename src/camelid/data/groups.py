@@ -107,5 +107,14 @@ def _asked(record: Record | TaskRecord) -> bytes:
             texts = [" ".join(record.words)]
         case _:
             texts = sorted(record.texts)  # a pair asks the same in either order
-    told = "\0".join("".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest("\0".join(map(bare, texts)))
+
+
+def bare(text: str) -> str:
+    """Without differences of width, case and spaces: questions that are the same so are the same question."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def digest(text: str) -> bytes:
+    """16 bytes, the same for the same text on every machine."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -36,6 +36,16 @@ class Message:
     # and content[input_start:] the input, for templates that show the two under headings of their own.
     input_start: int | None = None
 
+    @property
+    def instruction(self) -> str:
+        """What it says, without an Alpaca row's input."""
+        return self.content if self.input_start is None else self.content[: self.input_start - 1]
+
+    @property
+    def input(self) -> str:
+        """An Alpaca row's input, "" where there is none."""
+        return "" if self.input_start is None else self.content[self.input_start :]
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

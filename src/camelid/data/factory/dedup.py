@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from itertools import islice
 from typing import Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from camelid.data.factory.minhash import PERMUTATIONS, Hasher, unlike
 from camelid.data.factory.similar import Neighbour, SimilarityPool, units, words
+from camelid.data.groups import digest
 
 Method = Literal["exact", "rouge", "minhash"]
 Tokens = Literal["units", "words"]
@@ -37,9 +37,15 @@ def _exact(texts: Iterable[str]) -> Iterator[Neighbour | None]:
     """Equal but for width of letters, case and white space."""
     known: dict[bytes, int] = {}
     for place, text in enumerate(texts):
-        same = " ".join(unicodedata.normalize("NFKC", text).lower().split())
-        first = known.setdefault(blake2b(same.encode("utf-8", "surrogatepass"), digest_size=16).digest(), place)
+        first = known.setdefault(digest(normalised(text)), place)
         yield None if first == place else Neighbour(first, 1.0)
+
+
+def normalised(text: str) -> str:
+    """Without differences of width, case and white space, which no two texts that are called the same differ in."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.lower().split())
 
 
 def _by_rouge(texts: Iterable[str], pool: SimilarityPool) -> Iterator[Neighbour | None]:

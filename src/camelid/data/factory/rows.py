@@ -69,7 +69,7 @@ def _parts(record: Record, aspect: Aspect) -> list[str]:
     prompt, answers = _sides(record)
     if aspect == "instruction":
         first = next((message for message in prompt if message.role == "user"), None)
-        return [] if first is None else [first.content[: None if first.input_start is None else first.input_start - 1]]
+        return [] if first is None else [first.instruction]
     asked = [message.content for message in prompt]
     return {"prompt": asked, "answer": answers, "all": asked + answers}[aspect]
 
@@ -78,22 +78,27 @@ def _sides(record: Record) -> tuple[Sequence[Message], list[str]]:
     """(prompt, answers)."""
     match record:
         case Conversation(messages=messages) | Labelled(messages=messages):
-            end = next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), len(messages))
+            end = end_of_prompt(messages)
             return messages[:end], [message.content for message in messages[end:]]
         case Preference(prompt=prompt, chosen=chosen, rejected=rejected):
             return prompt, [message.content for message in (*chosen, *rejected)]
         case Ranked(prompt=prompt, answers=answers):
             return prompt, list(answers)
         case MessageTree(root=root):
-            return [root.message], _below(root)
+            return [root.message], [path[-1].message.content for path in tree_paths(root) if len(path) > 1]
         case Text(text=text):
             return [], [text]
 
 
-def _below(node: TreeMessage) -> list[str]:
-    found, pending = [], list(reversed(node.replies))
+def end_of_prompt(messages: Sequence[Message]) -> int:
+    """Where the last answer stands; behind all of them where there is none."""
+    return next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), len(messages))
+
+
+def tree_paths(root: TreeMessage) -> Iterator[tuple[TreeMessage, ...]]:
+    """From the root to each message of a tree, in the order of the file."""
+    pending: list[tuple[TreeMessage, ...]] = [(root,)]
     while pending:
-        reply = pending.pop()
-        found.append(reply.message.content)
-        pending += reversed(reply.replies)
-    return found
+        path = pending.pop()
+        yield path
+        pending += [(*path, reply) for reply in reversed(path[-1].replies)]

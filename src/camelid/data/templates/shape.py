@@ -73,8 +73,8 @@ def _texts(message: Message, reasoning: Reasoning, splits_input: bool) -> dict[s
     if message.name is not None:
         texts["name"] = message.name
     if splits_input and message.input_start is not None:
-        texts["content"] = content[: message.input_start - 1]
-        texts["input"] = content[message.input_start :]
+        texts["content"] = message.instruction
+        texts["input"] = message.input
     if reasoning and message.role == "assistant" and THINK_END in content:
         before, _, answer = content.rpartition(THINK_END)
         thought = before.rpartition(THINK_START)[2]

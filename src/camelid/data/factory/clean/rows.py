@@ -5,8 +5,6 @@ for row in clean_rows(sources, rules, ledger=ledger, on_reject=..., unread=turns
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +17,7 @@ from camelid.data.factory.clean.reading import Chat, read_row, turns_in
 from camelid.data.factory.clean.text import Rules
 from camelid.data.factory.rows import Row, text_of
 from camelid.data.formats.fields import RowFault
-from camelid.data.groups import group_rows, hold_out
+from camelid.data.groups import bare, digest, group_rows, hold_out
 from camelid.data.ledger import Ledger
 from camelid.data.records import Conversation, Message, Origin, Rejection
 from camelid.data.sources import Reading, Sources, read_with
@@ -70,14 +68,14 @@ def held_out(asked: Sequence[tuple[str, Origin]], fraction: float, seed: int) ->
 
     asked: of each row its first question and its origin. Rows belong together as `camelid.data.groups` says.
     """
-    digests = [_digest(question) for question, _ in asked]
+    digests = [digest(bare(question)).hex() for question, _ in asked]
     groups = group_rows(
-        [Conversation((Message("user", digest),), origin) for digest, (_, origin) in zip(digests, asked, strict=True)]
+        [Conversation((Message("user", one),), origin) for one, (_, origin) in zip(digests, asked, strict=True)]
     )
     # numbered by what their members ask and not by their places
     first: dict[int, str] = {}
-    for group, digest in zip(groups.tolist(), digests, strict=True):
-        first[group] = min(first.get(group, digest), digest)
+    for group, one in zip(groups.tolist(), digests, strict=True):
+        first[group] = min(first.get(group, one), one)
     rank = {group: number for number, group in enumerate(sorted(first, key=lambda group: first[group]))}
     ranked = np.array([rank[group] for group in groups.tolist()], np.int64)
     return set(hold_out(ranked, fraction, seed)[1].tolist())
@@ -118,9 +116,3 @@ def _written(message: Message) -> dict[str, Any]:
     if message.trained is not None:
         turn["weight"] = int(message.trained)
     return turn
-
-
-def _digest(question: str) -> str:
-    """The same for questions that differ in width, case and spaces only, as `camelid.data.groups` compares them."""
-    told = "".join(unicodedata.normalize("NFKC", question).casefold().split())
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from camelid.data.factory.dedup import normalised
 from camelid.data.factory.lint.patterns import either
 from camelid.data.factory.lint.sample import Sample, around
-from camelid.data.factory.lint.sets import Late, SetCheck, hashed, normalised
+from camelid.data.factory.lint.sets import Late, SetCheck
 from camelid.data.factory.similar import units
+from camelid.data.groups import digest
 
 _OPEN = either(
     r"\b(?:write|generate|create|compose|suggest|come up|brainstorm|imagine|tell|give|name|list|describe|design"
@@ -84,8 +86,8 @@ class Contradictions(SetCheck):
             answer = exchange.answer.text
             text = normalised(answer)
             kept = answer[:240]
-            first = self._first.setdefault(hashed(normalised(asked)), (place, hashed(text), kept))
-            if first[0] == place or first[1] == hashed(text):
+            first = self._first.setdefault(digest(normalised(asked)), (place, digest(text), kept))
+            if first[0] == place or first[1] == digest(text):
                 continue
             question = exchange.question.text
             closed = bool(exchange.input or _CLOSED.search(question)) and not _OPEN.search(exchange.instruction)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from camelid.data.factory.dedup import normalised
 from camelid.data.factory.lint.sample import Sample, around
-from camelid.data.factory.lint.sets import Late, SetCheck, hashed, normalised
+from camelid.data.factory.lint.sets import Late, SetCheck
 from camelid.data.factory.minhash import Hasher, unlike
+from camelid.data.groups import digest
 
 ALIKE = 0.6  # Jaccard index of three tokens in a row, over all that a row says
 _PARTS_ALIKE = 0.5  # what is asked, and what is answered, each for itself
@@ -34,7 +36,7 @@ class Duplicates(SetCheck):
 
     def see(self, place: int, sample: Sample) -> None:
         text = "\n".join(turn.text for turn in sample.turns if turn.text)
-        first = self._first.setdefault(hashed(normalised(text)), place)
+        first = self._first.setdefault(digest(normalised(text)), place)
         if first != place:
             self._exact.append(Late("exact-duplicate", place, around(text, 0), first))
             return

@@ -10,10 +10,11 @@ from typing import Any
 
 from camelid.data.factory.lint.patterns import HAN, either
 from camelid.data.factory.lint.sample import Sample, around
-from camelid.data.factory.lint.sets import Late, SetCheck, hashed
+from camelid.data.factory.lint.sets import Late, SetCheck
 from camelid.data.factory.rows import Row, text_of
 from camelid.data.factory.similar import units
 from camelid.data.formats import RowFault, convert_row
+from camelid.data.groups import digest
 from camelid.data.ledger import Ledger
 from camelid.data.records import Origin
 from camelid.data.sources import Reading, read_with
@@ -53,7 +54,7 @@ class Leakage(SetCheck):
         known: set[bytes] = set()
         for origin, text, asked in _texts(against):
             tokens = units(text)
-            name = hashed(" ".join(tokens))
+            name = digest(" ".join(tokens))
             if name not in known:
                 known.add(name)
                 self._add(tokens, text, origin, counts, asked=asked)
@@ -75,13 +76,13 @@ class Leakage(SetCheck):
         for run in runs:
             self._runs[size].setdefault(run, number)
         if short:
-            self._short.setdefault(hashed(" ".join(tokens)), number)
+            self._short.setdefault(digest(" ".join(tokens)), number)
         self._texts.append((origin, max(1.0, _HALF * len(runs)) if asked else math.inf))
 
     def see(self, place: int, sample: Sample) -> None:
         for exchange in sample.exchanges:
             for text in _segments(exchange.question.text, exchange.instruction, exchange.input):
-                number = self._short.get(hashed(" ".join(units(text))))
+                number = self._short.get(digest(" ".join(units(text))))
                 if number is not None:
                     self._found.append(Late("evaluation-leak", place, around(text, 0), self._texts[number][0]))
                     return

@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from camelid.data.factory.dedup import normalised
 from camelid.data.factory.lint.patterns import HAN
 from camelid.data.factory.lint.sample import Exchange, Sample, around
-from camelid.data.factory.lint.sets import Late, SetCheck, hashed, normalised
+from camelid.data.factory.lint.sets import Late, SetCheck
+from camelid.data.groups import digest
 
 _LABEL_LENGTH = 30
 _MOST_LABELS, _FEWEST_ROWS = 20, 30
@@ -34,7 +36,7 @@ class LabelBalance(SetCheck):
             label = _label(exchange.answer.text)
             head = _head(exchange)
             if head:
-                self._count(hashed(normalised(head)), head, label, place)
+                self._count(digest(normalised(head)), head, label, place)
             self._count("", "", label, place)
 
     def _count(self, key: bytes | str, name: str, label: str, place: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from camelid.data.factory.rows import tree_paths
 from camelid.data.readers.rows import excerpt
 from camelid.data.records import (
     Conversation,
@@ -18,7 +19,6 @@ from camelid.data.records import (
     Ranked,
     Record,
     Text,
-    TreeMessage,
 )
 
 _DIGITS = re.compile(r"\d{3}")
@@ -197,12 +197,12 @@ def _add(record: Record, turns: list[Turn], exchanges: list[Exchange]) -> None:
             _talk((*prompt, best), turns, exchanges, begin=len(prompt))
             turns += [Turn("assistant", answer) for answer in answers[1:]]
         case MessageTree(root=root):
-            for path in _paths(root):
+            for path in tree_paths(root):
                 # each reply once, below all that it answers
-                said = [Turn(message.role, message.content) for message in path]
-                if path[-1].role == "assistant":
+                said = [Turn(node.message.role, node.message.content) for node in path]
+                if said[-1].role == "assistant":
                     said[-1].learnt = True
-                    exchanges.append(_exchange(path[-2], said[-2], said[-1], said[:-2]))
+                    exchanges.append(_exchange(path[-2].message, said[-2], said[-1], said[:-2]))
                 turns.append(said[-1])
         case Text(text=text):
             turns.append(Turn("text", text))
@@ -231,15 +231,4 @@ def _talk(
 
 
 def _exchange(message: Message, question: Turn, answer: Turn, earlier: Sequence[Turn]) -> Exchange:
-    start = message.input_start
-    instruction = question.text if start is None else question.text[: start - 1]
-    return Exchange(question, answer, instruction, "" if start is None else question.text[start:], tuple(earlier))
-
-
-def _paths(root: TreeMessage) -> Iterator[list[Message]]:
-    """Each message of a tree with all above it."""
-    pending: list[tuple[TreeMessage, list[Message]]] = [(root, [root.message])]
-    while pending:
-        node, path = pending.pop()
-        yield path
-        pending += [(reply, [*path, reply.message]) for reply in reversed(node.replies)]
+    return Exchange(question, answer, message.instruction, message.input, tuple(earlier))

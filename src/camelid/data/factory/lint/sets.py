@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from camelid.data.factory.lint.sample import Sample
 from camelid.data.records import Origin
@@ -33,15 +31,3 @@ class SetCheck(ABC):
 
     @abstractmethod
     def finish(self) -> Iterator[Late]: ...
-
-
-def normalised(text: str) -> str:
-    """Without differences of width, case and white space, as `camelid data dedup --method exact` compares."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.lower().split())
-
-
-def hashed(text: str) -> bytes:
-    """The same for the same text, on every machine."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()

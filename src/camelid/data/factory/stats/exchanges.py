@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from camelid.data.factory.rows import end_of_prompt, tree_paths
 from camelid.data.records import (
     Conversation,
     Labelled,
@@ -15,7 +16,6 @@ from camelid.data.records import (
     Ranked,
     Record,
     Text,
-    TreeMessage,
 )
 
 
@@ -50,7 +50,7 @@ def exchange_of(record: Record) -> Exchange:
         case Text(text=text):
             return Exchange((), (text,), ((text,),), 0)
         case Conversation(messages=messages) | Labelled(messages=messages):
-            end = next((i for i in reversed(range(len(messages))) if messages[i].role == "assistant"), len(messages))
+            end = end_of_prompt(messages)
             tools = isinstance(record, Conversation) and bool(record.tools)
             return _exchange(messages[:end], [messages[end:]] if messages[end:] else [], tools)
         case Preference(prompt=prompt, chosen=chosen, rejected=rejected):
@@ -58,11 +58,12 @@ def exchange_of(record: Record) -> Exchange:
         case Ranked(prompt=prompt, answers=answers):
             return _exchange(prompt, [(Message("assistant", answer),) for answer in answers])
         case MessageTree(root=root):
-            paths = _paths(root)
-            replies = {id(node): node.message.content for path in paths for node in path[1:]}
+            every = list(tree_paths(root))
+            replies = tuple(path[-1].message.content for path in every if len(path) > 1)
+            paths = [path for path in every if not path[-1].replies]
             texts = tuple(tuple(node.message.content for node in path) for path in paths)
             asked = root.message.content
-            return Exchange((asked,), tuple(replies.values()), texts, max(map(len, paths)), instruction=asked)
+            return Exchange((asked,), replies, texts, max(map(len, paths)), instruction=asked)
 
 
 def _exchange(prompt: Sequence[Message], answers: Sequence[Sequence[Message]], tools: bool = False) -> Exchange:
@@ -76,22 +77,6 @@ def _exchange(prompt: Sequence[Message], answers: Sequence[Sequence[Message]], t
         paths=tuple((*asked, answer) for answer in given) or (asked,),
         turns=len(turns) + max(map(len, answers), default=0),
         system="\n".join(message.content for message in prompt if message.role == "system"),
-        instruction="" if first is None else first.content[: _end_of_instruction(first)],
+        instruction="" if first is None else first.instruction,
         tools=tools or any(message.tool_calls for message in chain(prompt, *answers)),
     )
-
-
-def _end_of_instruction(message: Message) -> int | None:
-    return None if message.input_start is None else message.input_start - 1
-
-
-def _paths(root: TreeMessage) -> list[tuple[TreeMessage, ...]]:
-    """From the root to each leaf, in the order of the file."""
-    found, pending = [], [(root,)]
-    while pending:
-        path = pending.pop()
-        if path[-1].replies:
-            pending += [(*path, reply) for reply in reversed(path[-1].replies)]
-        else:
-            found.append(path)
-    return found
