@@ -85,7 +85,7 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         code, _, err = camelid(
             "data", "translate", given, "-o", tmp_path / "x.jsonl", "--to", "zh", "--teacher", f"{url}#m"
         )
-        assert (code, "no row came through, of 1: 1 x a number is lost or new" in err) == (2, True)
+        assert (code, "nothing could be kept, of 1 rows: 1 x a number is lost or new" in err) == (2, True)
 
 
 def test_scripts_are_converted_without_a_teacher(tmp_path: Path) -> None:

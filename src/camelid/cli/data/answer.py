@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from camelid.cli.console import quiet, say
-from camelid.cli.data.results import files_of, say_asked, tell
-from camelid.cli.data.teacher import going_on, open_desk, unfinished
+from camelid.cli.data.lesson import lesson
+from camelid.cli.data.results import files_of
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.answers.answer import Answered, Settings, answer_all
 from camelid.data.factory.answers.evolve import Direction, Evolved, evolve
 from camelid.data.factory.answers.questions import Question, general_questions, read_questions
-from camelid.data.factory.make.rules import Fault
+from camelid.data.factory.faults import Fault
 from camelid.data.factory.output import Output
 from camelid.data.factory.teacher import Asking
 from camelid.data.ledger import Ledger
-from camelid.errors import UserError
 from camelid.runs.meter import Meter
 
 Made = Callable[[Iterator[Question], Asking, Output], Iterator[Fault | None]]
@@ -71,29 +70,16 @@ def _run(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    journal_file = output.with_suffix(".journal.jsonl")
-    with Output(output, overwrite=overwrite or unfinished(output, verb)) as out:
-        ledger = Ledger()
+    ledger = Ledger()
+    with lesson(verb, output, teacher, seed=0, overwrite=overwrite) as given:
         questions = general_questions()
         if sources:
             announce = quiet if as_json else say
-            questions = read_questions(sources, ledger=ledger, on_reject=out.unreadable, announce=announce)
-        with going_on(journal_file), open_desk(teacher, journal_file, seed=0) as desk:
-            with Meter("questions", lambda: ledger.share) as meter:
-                for _ in made(questions, desk.ask, out):
-                    meter.step()
-            ended, summary = desk.ask.ended, desk.summary()
-        if not out.written:
-            raise UserError(
-                f"no answer could be kept, of {out.read:,}: {out.commonest()}",
-                where=teacher.teacher,
-                mend=f"see what it said in {journal_file}",
-            )
-        manifest = out.finish(verb, options, files_of(ledger), ended=ended or "complete", teacher=summary)
-    tell(manifest, out, as_json=as_json, what="questions")
-    if not as_json:
-        say_asked(ended, summary)
-    return 0
+            questions = read_questions(sources, ledger=ledger, on_reject=given.out.unreadable, announce=announce)
+        with Meter("questions", lambda: ledger.share) as meter:
+            for _ in made(questions, given.desk.ask, given.out):
+                meter.step()
+        return given.end(options, files_of(ledger), as_json=as_json, what="questions")
 
 
 def _file_answer(one: Answered, out: Output) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid.cli.console import print_json, say
-from camelid.cli.data.results import say_asked, tell
-from camelid.cli.data.teacher import going_on, open_desk, prices_of, unfinished
+from camelid.cli.data.lesson import lesson
+from camelid.cli.data.teacher import prices_of
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.make.rehearsal import Rehearsal, kept_back
 from camelid.data.factory.make.rules import in_language
@@ -49,25 +49,12 @@ class MakeOptions:
 def generate(options: MakeOptions, teacher: TeacherOptions, output: Path, *, overwrite: bool, as_json: bool) -> int:
     """Make tasks until there are enough. Raises UserError; what the teacher has said is then in the journal."""
     seeds, strategy = _seeds(options), _strategy(options, remote=teacher.remote)
-    journal_file = output.with_suffix(".journal.jsonl")
-    with Output(output, overwrite=overwrite or unfinished(output, "generate")) as out:
-        with going_on(journal_file), open_desk(teacher, journal_file, seed=options.seed) as desk:
-            ended = _run(strategy, desk.ask, seeds, options, out)
-            summary = desk.summary()
-        if not out.written:
-            raise UserError(
-                f"the teacher made no task that could be kept, of {out.read:,} candidates: {out.commonest()}",
-                where=teacher.teacher,
-                mend=f"see its answers in {journal_file}; a stronger teacher, or fewer tasks --per-call",
-            )
-        settings = {**asdict(strategy), "languages": list(options.languages), "count": options.count}
-        settings |= {"seed": options.seed, "seeds": str(options.seeds_file or "shipped")}
-        inputs = [options.seeds_file] if options.seeds_file else []
-        manifest = out.finish("generate", settings, inputs, ended=ended or "complete", teacher=summary)
-    tell(manifest, out, as_json=as_json, what="candidates")
-    if not as_json:
-        say_asked(ended, summary)
-    return 0
+    settings = {**asdict(strategy), "languages": list(options.languages), "count": options.count}
+    settings |= {"seed": options.seed, "seeds": str(options.seeds_file or "shipped")}
+    inputs = [options.seeds_file] if options.seeds_file else []
+    with lesson("generate", output, teacher, seed=options.seed, overwrite=overwrite) as given:
+        ended = _run(strategy, given.desk.ask, seeds, options, given.out)
+        return given.end(settings, inputs, as_json=as_json, what="candidates", ended=ended)
 
 
 def rehearse(options: MakeOptions, teacher: TeacherOptions | None, *, as_json: bool) -> int:

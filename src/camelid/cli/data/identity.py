@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def identity(options: IdentityOptions, output: Path, *, overwrite: bool, as_json
             _as_test(row, who, n) for n, row in enumerate(identity_rows(who, "heldout", copies=1, seed=options.seed))
         ]
         lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in tests)
-        settings: dict[str, Any] = {language: _values(one) for language, one in who.items()}
+        settings: dict[str, Any] = {language: asdict(one) for language, one in who.items()}
         settings |= {"copies": options.copies, "seed": options.seed}
         write_durably(test_file, lines.encode())
         manifest = out.finish("identity", settings, [], test={"path": str(test_file), "rows": len(tests)})
@@ -98,10 +98,6 @@ def identity_test(test_file: Path, teacher: TeacherOptions, *, least: float, as_
     return 0 if share.value >= least else 1
 
 
-def _values(one: Identity) -> Mapping[str, str]:
-    return {"name": one.name, "maker": one.maker}
-
-
 def _as_row(row: Row, number: int) -> dict[str, Any]:
     turns = [{"role": role, "content": words} for role, words in row.turns]
     return {"id": f"identity-{number}", "kind": row.kind, "language": row.language, "messages": turns}
@@ -111,7 +107,7 @@ def _as_test(row: Row, who: Mapping[Language, Identity], number: int) -> dict[st
     """Without the last answer, with what tells whether one is right."""
     told = _as_row(row, number)
     told["messages"] = told["messages"][:-1]
-    return {**told, **_values(who[row.language]), "others": list(row.others)}
+    return {**told, **asdict(who[row.language]), "others": list(row.others)}
 
 
 def _tests(path: Path) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from camelid.data.factory.make.rules import in_language
 from camelid.data.factory.rows import Row
+from camelid.data.factory.teacher import AskAll
 from camelid.data.factory.translate.fields import Path, with_texts
-from camelid.data.factory.translate.job import Asking, translate_rows
+from camelid.data.factory.translate.job import translate_rows
 from camelid.data.factory.translate.protect import protect
 from camelid.data.records import Origin
 from camelid.data.skills.draw import LANGUAGES, Language
@@ -112,7 +113,7 @@ def augmented(row: Any, ways: Sequence[Way], copies: int, chance: random.Random)
             yield {**changed[1], "augmented": way}
 
 
-def translated_back(rows: Sequence[Any], ask: Asking) -> list[Any | None]:
+def translated_back(rows: Sequence[Any], ask: AskAll) -> list[Any | None]:
     """Of each row one whose question has been in the other language and back; None where it came back the same, or
     where one of the two translations was wrong."""
     found = [question_of(row) for row in rows]
@@ -132,7 +133,7 @@ def translated_back(rows: Sequence[Any], ask: Asking) -> list[Any | None]:
     return made
 
 
-def _translated(texts: Sequence[tuple[int, str]], target: Language, ask: Asking) -> list[tuple[int, str]]:
+def _translated(texts: Sequence[tuple[int, str]], target: Language, ask: AskAll) -> list[tuple[int, str]]:
     """Those that could be."""
     rows = [Row({"text": text}, Origin("question", i), ()) for i, text in texts]
     return [(one.row.origin.line, one.value["text"]) for one in translate_rows(rows, ask, target) if one.wrong is None]

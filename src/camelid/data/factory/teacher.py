@@ -66,6 +66,7 @@ class LimitReached(NoAnswer):
 
 Hear = Callable[[int, Answer], None]
 Teacher = Callable[[Sequence[Ask], Hear], None]  # raises NoAnswer where one of the questions got none
+AskAll = Callable[[Sequence[Ask]], Sequence[Answer | None]]  # None: the run was ended before it was answered
 
 
 class Deadline:

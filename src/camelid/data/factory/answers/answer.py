@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from camelid.data.factory.answers.questions import Question
-from camelid.data.factory.make.rules import Fault, Task, task_fault
-from camelid.data.factory.teacher import Answer, Ask
+from camelid.data.factory.faults import Fault, answer_fault
+from camelid.data.factory.make.rules import Task, task_fault
+from camelid.data.factory.teacher import Answer, Ask, AskAll
 
-Asking = Callable[[Sequence[Ask]], Sequence[Answer | None]]
-
-NOT_ASKED = "not answered before the end"
 _BATCH = 64
 
 
@@ -34,7 +32,7 @@ class Answered:
     fault: Fault | None
 
 
-def answer_all(questions: Iterable[Question], ask: Asking, settings: Settings) -> Iterator[Answered]:
+def answer_all(questions: Iterable[Question], ask: AskAll, settings: Settings) -> Iterator[Answered]:
     """Every question, in order."""
     rest = iter(questions)
     while batch := list(islice(rest, _BATCH)):
@@ -45,13 +43,8 @@ def answer_all(questions: Iterable[Question], ask: Asking, settings: Settings) -
 
 def judge(words: str, answer: Answer | None) -> Fault | None:
     """Why an answer is not kept."""
-    if answer is None:
-        return Fault(NOT_ASKED)
-    if answer.ended == "refused":
-        return Fault("the teacher refused", answer.why)
-    if answer.ended == "length":
-        return Fault("cut off")
-    return task_fault(Task(words, "", answer.text.strip()))
+    text = "" if answer is None else answer.text.strip()
+    return answer_fault(answer) or task_fault(Task(words, "", text))
 
 
 def _ask(question: Question, settings: Settings) -> Ask:

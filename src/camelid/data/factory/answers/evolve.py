@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from camelid.data.factory.answers.answer import NOT_ASKED, Settings, answer_all
+from camelid.data.factory.answers.answer import Settings, answer_all
 from camelid.data.factory.answers.questions import Question
+from camelid.data.factory.faults import Fault, answer_fault
 from camelid.data.factory.make.pool import Nearest, TaskPool
-from camelid.data.factory.make.rules import Fault, in_language, instruction_fault
-from camelid.data.factory.teacher import Answer, Ask
+from camelid.data.factory.make.rules import in_language, instruction_fault
+from camelid.data.factory.teacher import Answer, Ask, AskAll
 from camelid.data.records import Message
 from camelid.data.skills.draw import Language
 
-Asking = Callable[[Sequence[Ask]], Sequence[Answer | None]]
 Direction = Literal["harder", "broader"]
 
 _BATCH = 64
@@ -72,7 +72,7 @@ class Evolved:
 
 def evolve(
     questions: Iterable[Question],
-    ask: Asking,
+    ask: AskAll,
     directions: Sequence[Direction],
     settings: Settings,
     *,
@@ -113,15 +113,8 @@ def _judged(
 ) -> Evolved:
     said = "" if answer is None else _TAGS.sub("", answer.text).strip()
     near = None
-    if answer is None:
-        fault = Fault(NOT_ASKED)
-    elif answer.ended == "refused":
-        fault = Fault("the teacher refused", answer.why)
-    elif answer.ended == "length":
-        fault = Fault("cut off")
-    else:
-        fault = instruction_fault(said, language)
-        if fault is None:
-            (near,) = pool.admit([said])
-            fault = None if near is None else Fault("like an earlier task")
+    fault = answer_fault(answer) or instruction_fault(said, language)
+    if fault is None:
+        (near,) = pool.admit([said])
+        fault = None if near is None else Fault("like an earlier task")
     return Evolved(question, direction, said, "", fault, near)

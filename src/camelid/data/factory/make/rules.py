@@ -11,6 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from camelid.data.factory.faults import Fault
 from camelid.data.factory.phrases import DISCLAIMER, SELF_AS_VENDOR, refuses
 from camelid.data.skills.draw import Language
 
@@ -40,14 +41,6 @@ class Task:
     instruction: str
     input: str
     output: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """rule: a few words, the same for all; found: what of the text broke it"""
-
-    rule: str
-    found: str = ""
 
 
 def instruction_fault(text: str, language: Language) -> Fault | None:

@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
+from camelid.data.factory.faults import NOT_ASKED, Fault
 from camelid.data.factory.make import prompts
 from camelid.data.factory.make.parsing import Found, instances_in, items_in, tasks_in
 from camelid.data.factory.make.pool import Nearest, TaskPool
-from camelid.data.factory.make.rules import Fault, Task, instruction_fault, task_fault
+from camelid.data.factory.make.rules import Task, instruction_fault, task_fault
 from camelid.data.factory.seeds import SeedTask
-from camelid.data.factory.teacher import Answer, Ask
+from camelid.data.factory.teacher import Answer, Ask, AskAll
 from camelid.data.skills.draw import Language
 
 LIKE = "like an earlier task"
-NOT_ASKED = "not answered before the end"
-Asking = Callable[[Sequence[Ask]], Sequence[Answer | None]]  # None: the run was ended before it was answered
 Form = Literal["chat", "text"]  # a request to a chat model, or text to go on with, as GPT-3 was asked
 
 
@@ -47,7 +46,7 @@ class Wave:
     seeds: Sequence[SeedTask]
     made: Sequence[str]
     pool: TaskPool
-    ask: Asking
+    ask: AskAll
 
 
 class Strategy(Protocol):
@@ -182,7 +181,7 @@ class SelfInstruct:
 
     def _instances(self, task: Task, labels: bool, answer: Answer | None, language: Language) -> Iterator[Verdict]:
         if answer is None:
-            yield Verdict(task.instruction, task, Fault(NOT_ASKED))
+            yield Verdict(task.instruction, task, NOT_ASKED)
             return
         found = _read(answer, lambda text, cut: instances_in(text, task.instruction, cut=cut))
         verdicts = [_instance_verdict(one, place, self.instances, language) for place, one in enumerate(found)]

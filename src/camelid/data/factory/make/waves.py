@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from camelid.data.factory.faults import Fault
 from camelid.data.factory.make.pool import TaskPool
-from camelid.data.factory.make.rules import Fault
-from camelid.data.factory.make.strategies import Asking, Strategy, Verdict, Wave
+from camelid.data.factory.make.strategies import Strategy, Verdict, Wave
 from camelid.data.factory.seeds import SeedTask
+from camelid.data.factory.teacher import AskAll
 from camelid.data.skills.draw import Language
 
 ENOUGH = "more than were wanted"
@@ -34,7 +35,7 @@ class Candidate:
 
 def make_tasks(
     strategy: Strategy,
-    ask: Asking,
+    ask: AskAll,
     seeds: Mapping[Language, Sequence[SeedTask]],
     *,
     seed: int,

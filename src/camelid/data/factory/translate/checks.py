@@ -7,10 +7,10 @@ outside each.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from rapidfuzz.distance import LCSseq
 
+from camelid.data.factory.faults import Fault
 from camelid.data.factory.make.rules import in_language, repeated
 from camelid.data.factory.similar import rouge_l, units
 from camelid.data.factory.translate.numbers import missing_number
@@ -40,41 +40,33 @@ _PREAMBLE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """rule: a few words, the same for all; found: what of the translation broke it"""
-
-    rule: str
-    found: str = ""
-
-
-def check(source: Protected, answer: str, target: Language) -> tuple[str, Wrong | None]:
+def check(source: Protected, answer: str, target: Language) -> tuple[str, Fault | None]:
     """(the translation with everything put back, what is wrong with it). answer: as the teacher gave it, stripped"""
     restored = source.restore(answer)
     if restored is None:
-        return answer, Wrong("code, an address or a placeholder is lost or doubled")
+        return answer, Fault("code, an address or a placeholder is lost or doubled")
     words, said = without_marks(source.text), without_marks(answer)
     return restored, _wrong(words, said, target)
 
 
-def _wrong(source: str, said: str, target: Language) -> Wrong | None:
+def _wrong(source: str, said: str, target: Language) -> Fault | None:
     if not said.strip():
-        return Wrong("empty")
+        return Fault("empty")
     if (found := _PREAMBLE.match(said)) and not _PREAMBLE.match(source):
-        return Wrong("words of the teacher's own", found[0].strip())
+        return Fault("words of the teacher's own", found[0].strip())
     if (found := repeated(said)) and not repeated(source):
-        return Wrong("repeats itself", found)
+        return Fault("repeats itself", found)
     if not (in_language(said, target) or _may_stay(source)):
-        return Wrong("in the wrong language", said[:40])
+        return Fault("in the wrong language", said[:40])
     if target == "zh" and script_of(said) == "traditional":
-        return Wrong("in traditional characters", said[:40])
+        return Fault("in traditional characters", said[:40])
     low, high = _lengths(len(source.strip()), target)
     if not low <= len(said.strip()) <= high:
-        return Wrong("far too short" if len(said.strip()) < low else "far too long", f"{len(said.strip())} characters")
+        return Fault("far too short" if len(said.strip()) < low else "far too long", f"{len(said.strip())} characters")
     if found := missing_number(source, said):
-        return Wrong("a number is lost or new", found)
+        return Fault("a number is lost or new", found)
     if _QUESTION.search(source) and not _ASKS[target].search(said):
-        return Wrong("answered instead of translated", said[:40])
+        return Fault("answered instead of translated", said[:40])
     return None
 
 

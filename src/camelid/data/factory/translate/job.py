@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from camelid.data.factory.faults import NOT_ASKED, Fault, answer_fault
 from camelid.data.factory.make.rules import in_language
 from camelid.data.factory.rows import Row
-from camelid.data.factory.teacher import Answer, Ask
-from camelid.data.factory.translate.checks import Wrong, answers_prompt, check, similarity
+from camelid.data.factory.teacher import Ask, AskAll
+from camelid.data.factory.translate.checks import answers_prompt, check, similarity
 from camelid.data.factory.translate.fields import Path, texts_of, with_texts
 from camelid.data.factory.translate.protect import Protected, protect, without_marks
 from camelid.data.skills.draw import Language
 
-Asking = Callable[[Sequence[Ask]], Sequence[Answer | None]]
-
-NOT_ASKED = Wrong("not answered before the end")
 _BATCH = 64  # rows that are asked for together
 _LONGEST = 8192  # tokens of an answer
 _ASKS = ("instruction", "question", "prompt", "query")
@@ -50,7 +48,7 @@ class Done:
 
     row: Row
     value: Any
-    wrong: Wrong | None = None
+    wrong: Fault | None = None
     where: Path = ()
     said: str = ""
     tries: int = 0
@@ -65,13 +63,13 @@ class _Text:
     source: str
     protected: Protected
     result: str = ""
-    wrong: Wrong | None = None
+    wrong: Fault | None = None
     said: str = ""
     tried: int = 0
 
 
 def translate_rows(
-    rows: Iterable[Row], ask: Asking, target: Language, *, least_score: float | None = None
+    rows: Iterable[Row], ask: AskAll, target: Language, *, least_score: float | None = None
 ) -> Iterator[Done]:
     """Each row, in order. least_score: ROUGE-L that a translation back must have with the source, None: do not ask."""
     rest = iter(rows)
@@ -104,7 +102,7 @@ def _is_in(text: Protected, target: Language) -> bool:
     return han > 0 and in_language(words, "zh") and len(re.findall(r"[A-Za-z]{2,}", words)) <= 0.5 * han
 
 
-def _try(texts: Sequence[_Text], ask: Asking, target: Language, *, number: int) -> None:
+def _try(texts: Sequence[_Text], ask: AskAll, target: Language, *, number: int) -> None:
     """Ask for all and judge what came."""
     asks = [_ask(one, target, number) for one in texts]
     for one, answer in zip(texts, ask(asks), strict=True):
@@ -112,12 +110,8 @@ def _try(texts: Sequence[_Text], ask: Asking, target: Language, *, number: int) 
             one.wrong = one.wrong or NOT_ASKED
             continue
         one.tried += 1
-        if answer.ended == "refused":
-            one.wrong, one.said = Wrong("the teacher refused", answer.why), ""
-        elif answer.ended == "length":
-            one.wrong, one.said = Wrong("cut off"), answer.text
-        else:
-            one.said = _TAGS.sub("", answer.text).strip()
+        one.wrong, one.said = answer_fault(answer), _TAGS.sub("", answer.text).strip()
+        if one.wrong is None:
             restored, one.wrong = check(one.protected, one.said, target)
             one.result = _with_margins(one.source, restored)
 
@@ -142,28 +136,24 @@ def _compare(texts: Sequence[_Text]) -> None:
         if one.wrong is None and one.tried and one.path[0] in _ASKS:
             for answer in answers:
                 if answers_prompt(one.source, answer.source, one.result, answer.result):
-                    one.wrong = Wrong("answered instead of translated", one.result[:40])
+                    one.wrong = Fault("answered instead of translated", one.result[:40])
 
 
-def _scores(texts: Sequence[Sequence[_Text]], ask: Asking, target: Language) -> list[float | None]:
+def _scores(texts: Sequence[Sequence[_Text]], ask: AskAll, target: Language) -> list[float | None]:
     """Of each row the least ROUGE-L between a text and the translation of its translation."""
     back: Language = "en" if target == "zh" else "zh"
     good = [[one for one in some if one.tried and one.wrong is None] for some in texts]
-    asks = []
-    for some in good:
-        for one in some:
-            text = _Text(one.path, one.result, protect(one.result))
-            asks.append(_ask(text, back, 0))
-    answers = iter(ask(asks))
+    turned = [_Text(one.path, one.result, protect(one.result)) for some in good for one in some]
+    answers = iter(zip(turned, ask([_ask(one, back, 0) for one in turned]), strict=True))
     scores: list[float | None] = []
     for some in good:
         found = []
         for one in some:
-            answer = next(answers)
+            again, answer = next(answers)
             if answer is None:
                 one.wrong = NOT_ASKED
                 continue
-            said = protect(one.result).restore(_TAGS.sub("", answer.text).strip())
+            said = again.protected.restore(_TAGS.sub("", answer.text).strip())
             found.append(0.0 if said is None else similarity(one.source, said))
         scores.append(min(found, default=None))
     return scores
@@ -175,5 +165,5 @@ def _done(row: Row, texts: Sequence[_Text], score: float | None, least_score: fl
         if one.wrong is not None:
             return Done(row, None, one.wrong, one.path, one.said, tries)
     if score is not None and least_score is not None and score < least_score:
-        return Done(row, None, Wrong("says something else when translated back"), (), "", tries, score)
+        return Done(row, None, Fault("says something else when translated back"), (), "", tries, score)
     return Done(row, with_texts(row.value, {one.path: one.result for one in texts}), tries=tries, score=score)
