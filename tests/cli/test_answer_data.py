@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from program import camelid
-from scripted_endpoint import scripted_endpoint
+from scripted_endpoint import scripted_endpoint, whole
 
 from camelid.data.ledger import Ledger
 from camelid.data.skills.replay import general_prompts
@@ -19,8 +19,7 @@ def _said(words: str, count: int) -> tuple[int, Any, dict[str, str]]:
     new = (
         "Say why the sky is blue at noon and red in the evening." if "<task>" in words else f"It was {len(words)} long."
     )
-    choice = {"message": {"role": "assistant", "content": new}, "finish_reason": "stop"}
-    return 200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}, {}
+    return whole(new)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from program import camelid
-from scripted_endpoint import scripted_endpoint
+from scripted_endpoint import scripted_endpoint, whole
 
 from camelid.data.ledger import Ledger
 from camelid.data.sources import read_records
-
-
-def _saying(text: str) -> tuple[int, Any, dict[str, str]]:
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return 200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}, {}
 
 
 def test_a_pack_and_its_test(tmp_path: Path) -> None:
@@ -33,13 +28,13 @@ def test_a_pack_and_its_test(tmp_path: Path) -> None:
 
     def in_both(words: str, count: int) -> Any:
         zh = sum("一" <= letter <= "鿿" for letter in words) > len(words) / 3
-        return _saying("我是小骆，由骆驼社开发，不是别的助手。" if zh else "I'm Luo, made by 骆驼社.")
+        return whole("我是小骆，由骆驼社开发，不是别的助手。" if zh else "I'm Luo, made by 骆驼社.")
 
     with scripted_endpoint(in_both) as (url, _):
         code, out, err = camelid("data", "identity-test", tests, "--teacher", f"{url}#m", "--json")
     assert code == 0, err
     assert json.loads(out)["share"] >= 0.95
-    with scripted_endpoint(lambda words, count: _saying("I am SmolLM.")) as (url, _):
+    with scripted_endpoint(lambda words, count: whole("I am SmolLM.")) as (url, _):
         code, out, err = camelid("data", "identity-test", tests, "--teacher", f"{url}#other")
     assert code == 1
     assert "right: 0/180 = 0.0%" in err

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from program import camelid
-from scripted_endpoint import scripted_endpoint
+from scripted_endpoint import scripted_endpoint, whole
 
 WORDS = {
     "Name a fruit that is red.": "说出一种红色的水果。",
@@ -23,8 +23,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _said(words: str, count: int) -> tuple[int, Any, dict[str, str]]:
     text = words[words.rindex("<text>\n") + 7 : words.rindex("\n</text>")]
-    choice = {"message": {"role": "assistant", "content": WORDS[text]}, "finish_reason": "stop"}
-    return 200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}, {}
+    return whole(WORDS[text])
 
 
 def test_rows_in_are_rows_kept_and_rows_set_aside(tmp_path: Path) -> None:

@@ -262,8 +262,10 @@ def test_to_clean_twice_changes_nothing(text: str, role: Role) -> None:
 )
 @pytest.mark.parametrize("role", ["assistant", "user"])
 def test_hostile_texts_come_to_an_end(unit: str, role: Role) -> None:
-    """Seconds where every step is linear, hours where one is not."""
-    clean(unit * (20_000 // len(unit)), role, rules=Rules(vendor="rewrite", identity=Identity("Milo", "Acme")))
+    """And to one that stays: within seconds, where hours pass if a step is not linear."""
+    rules = Rules(vendor="rewrite", identity=Identity("Milo", "Acme"))
+    once = clean(unit * (20_000 // len(unit)), role, rules=rules)
+    assert clean(once, role, rules=rules) == once
 
 
 # -- noise -----------------------------------------------------------------------------------------------------------
