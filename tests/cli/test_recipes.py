@@ -19,7 +19,10 @@ OURS = "../shared/data/"  # where the recipes look for rows
 ROWS = 16
 # What a recipe takes that is not in the repository: made first, by another recipe or from other real rows.
 GOES_ON_FROM = {"chinese-vicuna-medical": "chinese-vicuna"}
-OTHER_ROWS = {"pretrain-nano": ["pretrain/wiki_en.jsonl", "pretrain/poems_zh.jsonl"]}
+OTHER_ROWS = {
+    "pretrain-nano": ["pretrain/wiki_en.jsonl", "pretrain/poems_zh.jsonl"],
+    "identity": ["instruct/belle_dev1k.jsonl"],
+}
 
 
 def _few(sources: object, shared: Path, count: int) -> object:
@@ -50,10 +53,14 @@ def _train(name: str, folder: Path, shared: Path) -> tuple[dict, str]:
     else:
         data, held = _few(recipe["data"], shared, ROWS), recipe.get("eval_data")
         held = None if held is None else _few(held, shared, ROWS // 2)
+    replay = recipe.get("replay")
+    if replay is not None:
+        replay["data"] = data if name in OTHER_ROWS else _few(replay["data"], shared, ROWS)
     changes = {
         "base": "nano",
         "data": data,
         **({"eval_data": held} if held else {"eval_fraction": 0.2}),
+        **({"replay": replay} if replay else {}),
         "eval_steps": 1,
         "max_steps": 2,
         "per_device_train_batch_size": 4,
@@ -86,6 +93,7 @@ def test_it_runs_from_end_to_end(name: str, tmp_path: Path, shared_data: Path) -
     assert ("score" in summary) == (load_recipe(RECIPES[name]).task != "chat")
     if name in GOES_ON_FROM:
         assert re.search(r"base|adapter", said)
+    assert ("learnt is its own distribution" in said) == (load_recipe(RECIPES[name]).replay.data is not None)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -104,7 +112,8 @@ def test_its_real_data_is_there(name: str, shared_data: Path) -> None:
     if name in OTHER_ROWS:
         pytest.skip("its rows are to be brought by the user")
     recipe = yaml.safe_load(RECIPES[name].read_text("utf-8"))
-    paths = [path for key in ("data", "eval_data") if key in recipe for path in _paths(recipe[key])]
+    sources = [recipe["data"], recipe.get("eval_data", []), recipe.get("replay", {}).get("data", [])]
+    paths = _paths(sources)
     assert paths
     for path in paths:
         assert path.startswith(OURS), f"{path}: a recipe's own rows lie under {OURS}"
