@@ -30,7 +30,7 @@ def _few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _trained(folder: Path, **fields: Any) -> dict[str, Any]:
     held = chat_rows(folder / "held.jsonl")
-    path = recipe_file(folder, eval_data=str(held), retention=False, **fields)
+    path = recipe_file(folder, eval_data=str(held), **fields)
     code, out, err = camelid("train", path, "--json")
     assert code == 0, err
     return json.loads(out)

@@ -42,7 +42,7 @@ SUBJECTS: list[dict[str, Any]] = [
 def test_sizes_are_exact(fields: dict[str, Any], tmp_path: Path) -> None:
     """Parameters, tokens and bytes on the disk equal those of the run."""
     base = str(tiny_base(fields.get("base", "llama")))
-    recipe = recipe_file(tmp_path, **{**fields, "base": base, "retention": False, "save_steps": 1})
+    recipe = recipe_file(tmp_path, **{**fields, "base": base, "save_steps": 1})
     code, plan, err = planned(recipe)
     assert code == 0, err
     assert not (tmp_path / "run").exists()
@@ -72,7 +72,7 @@ def described_base(folder: Path, **shape: int) -> Path:
 @pytest.mark.slow
 def test_a_recipe_that_cannot_fit_is_refused_with_edits_that_do(tmp_path: Path) -> None:
     base = described_base(tmp_path, hidden_size=512, intermediate_size=1408, num_hidden_layers=16)
-    recipe = recipe_file(tmp_path, base=str(base), method="full", retention=False)
+    recipe = recipe_file(tmp_path, base=str(base), method="full")
     code, plan, err = planned(recipe, "--memory=1.3GB")
     assert code == 2
     assert not plan["fits"]
@@ -107,7 +107,7 @@ def test_a_named_gpu(tmp_path: Path) -> None:
 
 
 def test_the_table_names_what_is_asked(tmp_path: Path) -> None:
-    code, out, _ = camelid("plan", recipe_file(tmp_path, eval_fraction=0.2))
+    code, out, _ = camelid("plan", recipe_file(tmp_path, eval_fraction=0.2, retention=True))
     assert code == 0
     for word in ("memory", "the program itself", "time", "disk", "download", "money", "evaluations", "forgotten"):
         assert word in out

@@ -131,7 +131,7 @@ def test_a_run_rehearses_what_its_base_wrote_and_resumes_with_it(
 ) -> None:
     monkeypatch.setattr(rehearsal, "LONGEST", 12)
     monkeypatch.setattr(rehearsal, "whole_sentences", lambda text, *, ended: text.strip() or None)
-    path = recipe_file(tmp_path, replay={"data": "own"}, retention=False)
+    path = recipe_file(tmp_path, replay={"data": "own"})
     code, out, err = camelid("train", path, "--json")
     assert code == 0, err
     assert json.loads(out)["rows"]["kept"] == 30
