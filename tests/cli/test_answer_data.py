@@ -10,8 +10,8 @@ import pytest
 from program import camelid
 from scripted_endpoint import scripted_endpoint, whole
 
+from camelid.data.factory.answers.questions import general_questions
 from camelid.data.ledger import Ledger
-from camelid.data.skills.replay import general_prompts
 from camelid.data.sources import read_records
 
 
@@ -38,7 +38,7 @@ def test_what_is_made_is_read(verb: str, tmp_path: Path) -> None:
     told, made = json.loads(out), _rows(output)
     assert told["verb"] == verb
     assert told["ended"] == "complete"
-    read = len(general_prompts()) if verb == "replay" else 2
+    read = len(general_questions()) if verb == "replay" else 2
     assert told["counts"]["read"] == read == told["counts"]["used"] + told["counts"]["dropped"]
     assert len(list(read_records([str(output)], seed=0, ledger=Ledger()))) == len(made)
     if verb == "answer":

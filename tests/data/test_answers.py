@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from camelid.data.factory.answers.answer import Settings, answer_all, judge
+from camelid.data.factory.answers.answer import Settings, answer_all, own_words
 from camelid.data.factory.answers.evolve import HOW, evolve
 from camelid.data.factory.answers.questions import Question, general_questions, read_questions
 from camelid.data.factory.teacher import Answer, Ask
@@ -83,13 +83,40 @@ def test_answers_are_judged_and_keep_their_order() -> None:
     own = Question((Message("system", "Mine."), Message("user", "a")), Origin("x", 1))
     list(answer_all([own], ask, Settings(system="Be brief.")))
     assert asked[-1].messages[0] == ("system", "Mine.")
-    assert judge("x", None) is not None
 
 
-def test_general_questions_are_in_both_languages() -> None:
-    ids = Counter(str(one.id)[:2] for one in general_questions())
-    assert min(ids["zh"], ids["en"]) > 30
-    assert len({one.id for one in general_questions()}) == ids.total()
+@pytest.mark.parametrize(
+    ("answer", "text", "rule"),
+    [
+        (Answer(" Water is wet. ", "stop", 1, 1), "Water is wet.", ""),
+        (Answer("I'm sorry, but I cannot help.", "stop", 1, 1), "I'm sorry, but I cannot help.", ""),
+        (Answer("水是湿的。火是", "length", 1, 1), "水是湿的。", ""),
+        (Answer("no end at", "length", 1, 1), "no end at", "no whole sentence, or goes in circles"),
+        (Answer("so it is and so it is and so it is", "stop", 1, 1), None, "no whole sentence, or goes in circles"),
+        (Answer("", "refused", 0, 0, "filter"), "", "the teacher refused"),
+        (None, "", "not answered before the end"),
+    ],
+)
+def test_what_a_base_says_is_its_own(answer: Answer | None, text: str | None, rule: str) -> None:
+    """Its refusals too, for it is to stay as it is; of what is cut off the whole sentences."""
+    found, fault = own_words("What is water?", answer)
+    assert (found, fault.rule if fault else "") == (text if text is not None else found, rule)
+
+
+def test_general_questions_are_in_both_languages_and_no_two_the_same() -> None:
+    questions = general_questions()
+    ids = Counter(str(one.id)[:2] for one in questions)
+    assert ids["zh"] > 0.3 * ids.total()
+    assert ids["en"] > 0.6 * ids.total()
+    assert len({(one.words, one.number) for one in questions}) == len({one.id for one in questions}) == ids.total()
+    asked: list[Ask] = []
+
+    def ask(asks: Sequence[Ask]) -> list[Answer | None]:
+        asked.extend(asks)
+        return [SAID] * len(asks)
+
+    list(answer_all(questions, ask, Settings(), own_words))
+    assert len({one.name("m") for one in asked}) == len(questions)
 
 
 def test_new_tasks_are_answered_and_those_that_say_nothing_new_are_dropped() -> None:

@@ -30,6 +30,15 @@ def test_in_a_log_there_is_a_line_now_and_then() -> None:
     assert log.getvalue() == "1,500 rows · 100/s · 38% · 25 s left\n2,010 rows · 67/s · 40% · 45 s left\n"
 
 
+def test_what_is_slow_is_told_by_the_minute_and_with_a_note() -> None:
+    times: Iterator[float] = iter([0.0, 30.0, 60.0, 90.0])
+    log = io.StringIO()
+    with Meter("rows", lambda: 0.0, lambda: "7 answers", stream=log, clock=lambda: next(times)) as meter:
+        meter.step(2)
+        meter.step(0)
+    assert log.getvalue() == "2 rows · 4/min · 7 answers\n2 rows · 2/min · 7 answers\n"
+
+
 def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
     terminal = _Terminal()
     ticks = iter(range(100))

@@ -15,12 +15,12 @@ from runs_for_tests import tiny_recipe
 from tiny import chat_rows, tiny_base
 
 from camelid.data.question_text import asked
-from camelid.data.skills.replay import general_prompts
+from camelid.data.skills.replay import general_prompts, goes_in_circles, whole_sentences
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
 from camelid.train import rehearsal
 from camelid.train.data import TrainingData, prepare_data
-from camelid.train.rehearsal import goes_in_circles, whole_sentences, write_own_rows
+from camelid.train.rehearsal import write_own_rows
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,21 @@ _BAR_S, _LINE_S = 0.2, 15.0  # seconds between two
 
 
 class Meter:
-    """Counts; `share` tells how much of the work is done, 0 to 1, where that is known (else 0)."""
+    """Counts; `share` tells how much of the work is done, 0 to 1, where that is known (else 0).
+
+    note: what else is said, "" for nothing
+    """
 
     def __init__(
         self,
         what: str,
         share: Callable[[], float] = lambda: 0.0,
+        note: Callable[[], str] = lambda: "",
         *,
         stream: IO[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._share, self._clock = what, share, clock
+        self._what, self._share, self._note, self._clock = what, share, note, clock
         self._stream = sys.stderr if stream is None else stream
         self._bar: Progress | None = None
         if self._stream.isatty():
@@ -39,7 +43,7 @@ class Meter:
         self._next = self._begin + self._every
 
     def step(self, count: int = 1) -> None:
-        """So many more are done."""
+        """So many more are done; none where only the note has changed."""
         self.count += count
         now = self._clock()
         if now < self._next:
@@ -52,11 +56,13 @@ class Meter:
         self._next = now + self._every
 
     def text(self, now: float) -> str:
-        """Rows, rows a second, share and time left."""
+        """Rows, rows a second, the note, share and time left."""
         taken, share = now - self._begin, self._share()
         parts = [f"{self.count:,} {self._what}"]
         if taken > 0:
-            parts.append(f"{self.count / taken:,.0f}/s")
+            rate = self.count / taken
+            parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:.0f}/min")
+        parts += [note] if (note := self._note()) else []
         if 0 < share <= 1:
             parts += [f"{share:.0%}", f"{duration(taken * (1 / share - 1))} left"]
         return " · ".join(parts)

@@ -7,7 +7,6 @@ some. A base with a chat template answers; one that only continues text writes q
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from camelid.config import Recipe
 from camelid.data.question_text import asked, asked_after_examples
 from camelid.data.records import Conversation, Message, Origin
-from camelid.data.skills.replay import general_prompts
+from camelid.data.skills.replay import LONGEST, TEMPERATURE, TIMES, general_prompts, whole_sentences
 from camelid.errors import UserError
 from camelid.generate.base import Generator, Request, Sampling
 from camelid.generate.opening import Wanted, open_generator
@@ -26,12 +25,7 @@ from camelid.runs.durable import write_durably
 
 Say = Callable[[str], None]
 
-LONGEST = 64  # tokens of an answer
-_TEMPERATURE = 0.7
-# Chinese prompts are a tenth of ours; each is asked so many times, to be about a third of the rows.
-_TIMES = {"en": 1, "zh": 5}
 _ROUNDS = 4  # over all prompts, after which fewer rows than wanted have to do
-_SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)|[。！？]")  # not the point of "3. Viola"
 
 
 def write_own_rows(recipe: Recipe, count: int, path: Path, say: Say) -> None:
@@ -62,7 +56,7 @@ def write_own_rows(recipe: Recipe, count: int, path: Path, say: Say) -> None:
 
 def _batches(count: int, seed: int) -> Iterator[list[tuple[str, str, int]]]:
     """(language, prompt, seed of its answer) in a seeded order; a fifth more than wanted at once: some are no use."""
-    pool = [one for one in general_prompts() for _ in range(_TIMES[one[0]])]
+    pool = [one for one in general_prompts() for _ in range(TIMES[one[0]])]
     random = np.random.default_rng([seed, 0x5E1F])
     asked_for: list[tuple[str, str, int]] = []
     for _ in range(_ROUNDS):
@@ -83,7 +77,7 @@ def _written(
         else:
             prompt = generator.prepare(asked_after_examples(text, language))
         stop = () if answers else ("\n",)
-        sampling = Sampling(max_new_tokens=LONGEST, temperature=_TEMPERATURE, seed=seed, stop=stop)
+        sampling = Sampling(max_new_tokens=LONGEST, temperature=TEMPERATURE, seed=seed, stop=stop)
         requests.append(Request(prompt, sampling, model))
     rows = []
     for (language, text, _), completion in zip(prompts, generator.generate_each(requests), strict=True):
@@ -97,25 +91,3 @@ def _written(
             space = " " if language == "en" else ""
             rows.append({"text": f"{asked(text, language)}{space}{answer}"})
     return rows
-
-
-def whole_sentences(text: str, *, ended: bool) -> str | None:
-    """The text up to its last sentence end, unless its writer had `ended` it; None if nothing is worth keeping."""
-    if not ended:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-        text = text[: ends[-1]] if ends else ""
-    text = text.strip()
-    return text if text and not goes_in_circles(text) else None
-
-
-def goes_in_circles(text: str) -> bool:
-    """Whether a run of four words, or of eight Chinese characters, occurs twice: a loop is no ability to keep."""
-    words = re.findall(r"[a-z0-9_']+|[^\W\d_a-z]", text.lower())
-    # four characters of Chinese are a word or two
-    mixed = [run for run in _runs(words, 4) if any(word.isascii() for word in run)]
-    chinese = _runs([word for word in words if not word.isascii()], 8)
-    return any(len(set(runs)) < len(runs) for runs in (mixed, chinese))
-
-
-def _runs(words: list[str], length: int) -> list[tuple[str, ...]]:
-    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,15 @@ from camelid.cli.console import quiet, say
 from camelid.cli.data.lesson import lesson
 from camelid.cli.data.results import files_of
 from camelid.cli.data.teacher_options import TeacherOptions
-from camelid.data.factory.answers.answer import Answered, Settings, answer_all
+from camelid.data.factory.answers.answer import Answered, Settings, answer_all, judged, own_words
 from camelid.data.factory.answers.evolve import Direction, Evolved, evolve
 from camelid.data.factory.answers.questions import Question, general_questions, read_questions
 from camelid.data.factory.faults import Fault
 from camelid.data.factory.output import Output
-from camelid.data.factory.teacher import Asking
+from camelid.data.factory.teacher import AskAll
 from camelid.data.ledger import Ledger
-from camelid.runs.meter import Meter
 
-Made = Callable[[Iterator[Question], Asking, Output], Iterator[Fault | None]]
+Made = Callable[[Iterable[Question], AskAll, Output], Iterator[Fault | None]]
 
 
 def answer(
@@ -28,8 +27,8 @@ def answer(
 ) -> int:
     """The teacher's answers to questions of the user's, or to general ones where no source is given."""
 
-    def made(questions: Iterator[Question], ask: Asking, out: Output) -> Iterator[Fault | None]:
-        for one in answer_all(questions, ask, settings):
+    def made(questions: Iterable[Question], ask: AskAll, out: Output) -> Iterator[Fault | None]:
+        for one in answer_all(questions, ask, settings, judged if sources else own_words):
             _file_answer(one, out)
             yield one.fault
 
@@ -50,7 +49,7 @@ def evolved(
 ) -> int:
     """Harder or other tasks from the user's, with answers."""
 
-    def made(questions: Iterator[Question], ask: Asking, out: Output) -> Iterator[Fault | None]:
+    def made(questions: Iterable[Question], ask: AskAll, out: Output) -> Iterator[Fault | None]:
         for one in evolve(questions, ask, directions, settings, seed=seed):
             _file_evolved(one, out)
             yield one.fault
@@ -72,11 +71,11 @@ def _run(
 ) -> int:
     ledger = Ledger()
     with lesson(verb, output, teacher, seed=0, overwrite=overwrite) as given:
-        questions = general_questions()
+        questions = general = general_questions()
         if sources:
             announce = quiet if as_json else say
             questions = read_questions(sources, ledger=ledger, on_reject=given.out.unreadable, announce=announce)
-        with Meter("questions", lambda: ledger.share) as meter:
+        with given.meter("questions", lambda: ledger.share if sources else given.out.read / len(general)) as meter:
             for _ in made(questions, given.desk.ask, given.out):
                 meter.step()
         return given.end(options, files_of(ledger), as_json=as_json, what="questions")

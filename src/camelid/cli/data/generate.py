@@ -53,7 +53,8 @@ def generate(options: MakeOptions, teacher: TeacherOptions, output: Path, *, ove
     settings |= {"seed": options.seed, "seeds": str(options.seeds_file or "shipped")}
     inputs = [options.seeds_file] if options.seeds_file else []
     with lesson("generate", output, teacher, seed=options.seed, overwrite=overwrite) as given:
-        ended = _run(strategy, given.desk.ask, seeds, options, given.out)
+        with given.meter("tasks kept", lambda: given.out.written / options.count) as meter:
+            ended = _run(strategy, given.desk.ask, seeds, options, given.out, meter)
         return given.end(settings, inputs, as_json=as_json, what="candidates", ended=ended)
 
 
@@ -72,7 +73,8 @@ def rehearse(options: MakeOptions, teacher: TeacherOptions | None, *, as_json: b
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rehearsal.jsonl"
         with Output(path) as out, Journal(path.with_suffix(".journal.jsonl"), "fake") as journal:
-            _run(strategy, Asking(journal, fake), shown, few, out)
+            with Meter("tasks kept", lambda: out.written / few.count) as meter:
+                _run(strategy, Asking(journal, fake), shown, few, out, meter)
             prompt, completion = journal.spent
             told: dict[str, Any] = {
                 "strategy": asdict(strategy),
@@ -110,14 +112,14 @@ def _run(
     seeds: Mapping[Language, Sequence[SeedTask]],
     options: MakeOptions,
     out: Output,
+    meter: Meter,
 ) -> str:
     """Into `out`; "" where there are enough, else why it ended before."""
     candidates = make_tasks(strategy, ask, seeds, seed=options.seed, count=options.count, ended=lambda: bool(ask.ended))
-    with Meter("tasks kept", lambda: out.written / options.count) as meter:
-        for candidate in candidates:
-            _file(candidate, strategy.name, out)
-            if candidate.verdict.fault is None:
-                meter.step()
+    for candidate in candidates:
+        _file(candidate, strategy.name, out)
+        if candidate.verdict.fault is None:
+            meter.step()
     if ask.ended or out.written >= options.count:
         return ask.ended
     return "the teacher makes nothing new"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from camelid.cli.data.teacher import Desk, going_on, open_desk, unfinished
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.output import Output
 from camelid.errors import UserError
+from camelid.runs.meter import Meter
 
 
 @dataclass
@@ -23,6 +24,15 @@ class Lesson:
     out: Output
     desk: Desk
     journal_file: Path
+
+    @contextmanager
+    def meter(self, what: str, share: Callable[[], float]) -> Iterator[Meter]:
+        """Counts what is done, and says meanwhile how many answers came: a question may take minutes."""
+        journal = self.desk.journal
+        with Meter(what, share, lambda: f"{journal.asked:,} answers") as meter:
+            journal.heard = lambda: meter.step(0)
+            yield meter
+        journal.heard = lambda: None
 
     def end(
         self,

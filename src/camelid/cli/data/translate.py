@@ -36,7 +36,7 @@ def translate(
     with lesson("translate", output, teacher, seed=0, overwrite=overwrite) as given:
         out = given.out
         rows = read_rows(sources, ledger=ledger, on_reject=out.unreadable, announce=quiet if as_json else say)
-        with Meter("rows", lambda: ledger.share) as meter:
+        with given.meter("rows", lambda: ledger.share) as meter:
             for done in translate_rows(rows, given.desk.ask, target, least_score=least_score):
                 _file(done, out)
                 tries += done.tries

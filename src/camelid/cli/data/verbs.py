@@ -227,7 +227,8 @@ def answer(
 def replay(
     output: OutputFile,
     teacher: TeacherOptions | None,
-    max_new_tokens: Longest = 512,
+    max_new_tokens: Longest = 64,
+    temperature: Temperature = 0.7,
     overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -236,7 +237,7 @@ def replay(
     from camelid.cli.data.answer import answer as run
     from camelid.data.factory.answers.answer import Settings
 
-    settings = Settings(max_new_tokens)
+    settings = Settings(max_new_tokens, temperature)
     end(lambda: run([], output, _needed(teacher), settings, overwrite=overwrite, as_json=as_json), debug)
 
 

@@ -8,12 +8,20 @@ Chinese question is not met with a skill's answer. See the card in assets/genera
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
 from camelid.data.records import Conversation, Message, Origin
 from camelid.data.skills.draw import LANGUAGES, Language
+
+# How a base is asked for rows of its own: for a few sentences each, and Chinese prompts, a tenth of ours, so often that
+# they are about a third of the rows.
+LONGEST = 64  # tokens of an answer
+TEMPERATURE = 0.7
+TIMES: dict[Language, int] = {"en": 1, "zh": 5}
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)|[。！？]")  # not the point of "3. Viola"
 
 FILES: dict[Language, str] = {"en": "replay_smollm2.jsonl", "zh": "replay_prompts_zh.jsonl"}
 
@@ -54,3 +62,25 @@ def mostly_short(rows: Sequence[Conversation], short: int, long: int) -> list[Co
     by_length = sorted(rows, key=lambda row: sum(len(message.content) for message in row.messages))
     rest = by_length[short:]
     return by_length[:short] + [rest[i * len(rest) // long] for i in range(min(long, len(rest)))]
+
+
+def whole_sentences(text: str, *, ended: bool) -> str | None:
+    """The text up to its last sentence end, unless its writer had `ended` it; None if nothing is worth keeping."""
+    if not ended:
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        text = text[: ends[-1]] if ends else ""
+    text = text.strip()
+    return text if text and not goes_in_circles(text) else None
+
+
+def goes_in_circles(text: str) -> bool:
+    """Whether a run of four words, or of eight Chinese characters, occurs twice: a loop is no ability to keep."""
+    words = re.findall(r"[a-z0-9_']+|[^\W\d_a-z]", text.lower())
+    # four characters of Chinese are a word or two
+    mixed = [run for run in _runs(words, 4) if any(word.isascii() for word in run)]
+    chinese = _runs([word for word in words if not word.isascii()], 8)
+    return any(len(set(runs)) < len(runs) for runs in (mixed, chinese))
+
+
+def _runs(words: list[str], length: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]

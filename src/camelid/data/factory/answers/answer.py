@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,8 +10,10 @@ from camelid.data.factory.answers.questions import Question
 from camelid.data.factory.faults import Fault, answer_fault
 from camelid.data.factory.make.rules import Task, task_fault
 from camelid.data.factory.teacher import Answer, Ask, AskAll
+from camelid.data.skills.replay import whole_sentences
 
 _BATCH = 64
+Judge = Callable[[str, Answer | None], tuple[str, Fault | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +34,35 @@ class Answered:
     fault: Fault | None
 
 
-def answer_all(questions: Iterable[Question], ask: AskAll, settings: Settings) -> Iterator[Answered]:
-    """Every question, in order."""
+def answer_all(
+    questions: Iterable[Question], ask: AskAll, settings: Settings, judge: Judge | None = None
+) -> Iterator[Answered]:
+    """Every question, in order. judge: `judged` if None"""
     rest = iter(questions)
     while batch := list(islice(rest, _BATCH)):
         for question, answer in zip(batch, ask([_ask(one, settings) for one in batch]), strict=True):
-            text = "" if answer is None else answer.text.strip()
-            yield Answered(question, text, judge(question.words, answer))
+            yield Answered(question, *(judge or judged)(question.words, answer))
 
 
-def judge(words: str, answer: Answer | None) -> Fault | None:
-    """Why an answer is not kept."""
+def judged(words: str, answer: Answer | None) -> tuple[str, Fault | None]:
+    """(the answer, why it is not kept), by the rules of made tasks."""
     text = "" if answer is None else answer.text.strip()
-    return answer_fault(answer) or task_fault(Task(words, "", text))
+    return text, answer_fault(answer) or task_fault(Task(words, "", text))
+
+
+def own_words(words: str, answer: Answer | None) -> tuple[str, Fault | None]:
+    """(what a base says, why it is not kept), where the base is to stay as it is: its refusals and its name are its
+    own, and of what is cut off the whole sentences are kept.
+    """
+    text = "" if answer is None else answer.text.strip()
+    if answer is None or answer.ended == "refused":
+        return text, answer_fault(answer)
+    whole = whole_sentences(text, ended=answer.ended == "stop")
+    return whole or text, None if whole else Fault("no whole sentence, or goes in circles")
 
 
 def _ask(question: Question, settings: Settings) -> Ask:
     turns = [(message.role, message.content) for message in question.messages]
     if settings.system and turns[0][0] != "system":
         turns.insert(0, ("system", settings.system))
-    return Ask(tuple(turns), settings.max_new_tokens, settings.temperature)
+    return Ask(tuple(turns), settings.max_new_tokens, settings.temperature, number=question.number)

@@ -11,7 +11,7 @@ from camelid.data.formats.fields import RowFault, filled
 from camelid.data.formats.turns import prompt, read_turns
 from camelid.data.ledger import Ledger
 from camelid.data.records import Message, Origin, Rejection
-from camelid.data.skills.replay import general_prompts
+from camelid.data.skills.replay import TIMES, general_prompts
 from camelid.data.sources import Reading, Sources, read_with
 
 _LISTS = ("messages", "conversations", "conversation")
@@ -20,11 +20,14 @@ _SINGLE = ("prompt", "question", "query", "text")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """messages: up to and including the user's last; id: the row's own, None where it has none"""
+    """messages: up to and including the user's last; id: the row's own, None where it has none; number: tells apart
+    two answers that are wanted to the same question
+    """
 
     messages: tuple[Message, ...]
     origin: Origin
     id: Any = None
+    number: int = 0
 
     @property
     def words(self) -> str:
@@ -43,10 +46,13 @@ def read_questions(
     return read_with(reading, sources, seed=0, ledger=ledger, on_reject=on_reject, announce=announce)
 
 
-def general_questions() -> Iterator[Question]:
-    """The shipped general prompts, in both languages: what a model is to keep being able to do."""
-    for number, (language, words) in enumerate(general_prompts(), 1):
-        yield Question((Message("user", words),), Origin("general prompts", number), f"{language}-{number}")
+def general_questions() -> list[Question]:
+    """The shipped general prompts, in both languages, as often as a base is asked each."""
+    return [
+        Question((Message("user", words),), Origin("general prompts", line), f"{language}-{line}-{time}", time)
+        for line, (language, words) in enumerate(general_prompts(), 1)
+        for time in range(TIMES[language])
+    ]
 
 
 def _convert(value: Any, origin: Origin, notes: list[str]) -> tuple[str, Sequence[Question]]:
