@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,24 +146,23 @@ def test_seeds_and_prices_of_ones_own(tmp_path: Path) -> None:
     assert (code, "seeds.jsonl:1" in err) == (2, True)
 
 
-def test_a_local_model_may_be_the_teacher(tmp_path: Path) -> None:
+def test_a_local_model_may_be_the_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny model of random weights writes no task, but it is asked, and its answers are kept."""
+    monkeypatch.setattr("camelid.runs.meter._LINE_S", 0.01)
     output = tmp_path / "x.jsonl"
-    code, _, err = camelid(
-        *(
-            "data",
-            "generate",
-            "-o",
-            output,
-            "--teacher",
-            tiny_base(),
-            "--language",
-            "en",
-            "--strategy",
-            "self-instruct",
-        ),
-        *("--minutes", "0.02", "--debug"),
-    )
+    arguments = ["data", "generate", "-o", output, "--teacher", tiny_base(), "--language", "en"]
+    code, _, err = camelid(*arguments, "--minutes", "0.02", "--debug")
     assert code in (1, 2), err
+    assert re.search(r"\d+ answers, [1-9][\d,]* tokens", err), "what is slow is heard of meanwhile"
     assert output.with_suffix(".journal.jsonl").exists()
     assert not output.exists()
+
+
+def test_an_endpoint_is_told_and_a_local_model_goes_on_with_text(tmp_path: Path) -> None:
+    told = {}
+    for teacher in ("http://x/v1#m", "smollm2"):
+        arguments = ["--dry-run", "--count", "9", "--language", "en", "--json", "--teacher", teacher]
+        code, out, err = camelid("data", "generate", "-o", tmp_path / "x.jsonl", *arguments)
+        assert code == 0, err
+        told[teacher] = json.loads(out)["strategy"]
+    assert [(one["name"], one["form"]) for one in told.values()] == [("alpaca", "chat"), ("self-instruct", "text")]

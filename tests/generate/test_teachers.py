@@ -198,7 +198,9 @@ def test_our_own_server_and_our_own_engines_teach_too() -> None:
     asks = [_ask("你好 👩‍👩‍👧"), _ask("a longer question", max_new_tokens=4), _ask("x" * 9000)]
     echo = EchoGenerator()
     try:
-        local = _all(GeneratorTeacher(echo), *asks)
+        pieces: list[int] = []
+        local = _all(GeneratorTeacher(echo, heard=lambda: pieces.append(1)), *asks)
+        assert len(pieces) > sum(a.completion_tokens for a in local) / 2, "each piece is heard of"
         assert [(a.text, a.ended) for a in local[:2]] == [("你好 👩‍👩‍👧", "stop"), ("a lo", "length")]
         assert local[2].ended == "refused"
         assert "context is 4096" in local[2].why

@@ -202,10 +202,19 @@ class EndpointTeacher:
 
 @final
 class GeneratorTeacher:
-    """Any generator of ours: a local model, llama.cpp, the shipped fake. seed: of what is drawn at a temperature."""
+    """Any generator of ours: a local model, llama.cpp, the shipped fake.
 
-    def __init__(self, generator: Generator, seed: int = 0, deadline: Deadline | None = None) -> None:
-        self._generator, self._seed = generator, seed
+    seed: of what is drawn at a temperature; heard: called at each piece of an answer, a token mostly
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        seed: int = 0,
+        deadline: Deadline | None = None,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._generator, self._seed, self._heard = generator, seed, heard
         self._deadline = deadline or Deadline()
 
     def __call__(self, asks: Sequence[Ask], hear: Hear) -> None:
@@ -224,12 +233,16 @@ class GeneratorTeacher:
             places.append(place)
             requests.append(request)
         try:
-            for number, found in self._generator.as_completed(requests, self._deadline.check):
+            for number, found in self._generator.as_completed(requests, self._piece):
                 if found.finish not in ("stop", "length"):
                     raise NoAnswer(f"no answer: {found.finish}")
                 hear(places[number], Answer(found.text, found.finish, found.prompt_tokens, found.completion_tokens))
         except RuntimeError as error:
             raise NoAnswer(f"no answer: {error}") from error
+
+    def _piece(self) -> None:
+        self._deadline.check()
+        self._heard()
 
     def _sampling(self, ask: Ask) -> Sampling:
         return Sampling(

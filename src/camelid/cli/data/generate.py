@@ -14,7 +14,7 @@ from camelid.cli.data.teacher import prices_of
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.make.rehearsal import Rehearsal, kept_back
 from camelid.data.factory.make.rules import in_language
-from camelid.data.factory.make.strategies import Alpaca, SelfInstruct, Strategy
+from camelid.data.factory.make.strategies import Alpaca, SelfInstruct
 from camelid.data.factory.make.waves import Candidate, make_tasks
 from camelid.data.factory.output import Output
 from camelid.data.factory.scripted import ScriptedTeacher
@@ -26,17 +26,19 @@ from camelid.runs.meter import Meter
 
 _FEWEST_SEEDS = 8  # what a prompt of Self-Instruct shows
 _REHEARSED = 40  # tasks
+_AT_ONCE = 8  # of a local model
 
 
 @dataclass(frozen=True, slots=True)
 class MakeOptions:
     """What is made.
 
-    languages: they take turns; per_call, temperature: None for the strategy's published ones; form: auto asks endpoints
-    as chat models are asked and lets local models go on with text
+    strategy: auto is alpaca where the teacher is asked as a chat model, else self-instruct, which a small model follows
+    better; languages: they take turns; per_call, temperature: None for the strategy's published ones; form: auto asks
+    endpoints as chat models are asked and lets local models go on with text
     """
 
-    strategy: Literal["alpaca", "self-instruct"]
+    strategy: Literal["auto", "alpaca", "self-instruct"]
     languages: tuple[Language, ...]
     count: int
     seed: int
@@ -107,7 +109,7 @@ def rehearse(options: MakeOptions, teacher: TeacherOptions | None, *, as_json: b
 
 
 def _run(
-    strategy: Strategy,
+    strategy: Alpaca | SelfInstruct,
     ask: Asking,
     seeds: Mapping[Language, Sequence[SeedTask]],
     options: MakeOptions,
@@ -115,7 +117,11 @@ def _run(
     meter: Meter,
 ) -> str:
     """Into `out`; "" where there are enough, else why it ended before."""
-    candidates = make_tasks(strategy, ask, seeds, seed=options.seed, count=options.count, ended=lambda: bool(ask.ended))
+    # what is free is asked as many questions at once as are answered together
+    first = _AT_ONCE if strategy.form == "text" else 1
+    candidates = make_tasks(
+        strategy, ask, seeds, seed=options.seed, count=options.count, ended=lambda: bool(ask.ended), first=first
+    )
     for candidate in candidates:
         _file(candidate, strategy.name, out)
         if candidate.verdict.fault is None:
@@ -169,4 +175,6 @@ def _strategy(options: MakeOptions, *, remote: bool) -> Alpaca | SelfInstruct:
         changed["tasks_per_call"] = options.per_call
     if options.temperature is not None:
         changed["temperature"] = options.temperature
-    return Alpaca(**changed) if options.strategy == "alpaca" else SelfInstruct(**changed)
+    if options.strategy == "alpaca" or (options.strategy == "auto" and changed["form"] == "chat"):
+        return Alpaca(**changed)
+    return SelfInstruct(**changed)

@@ -27,12 +27,18 @@ class Lesson:
 
     @contextmanager
     def meter(self, what: str, share: Callable[[], float]) -> Iterator[Meter]:
-        """Counts what is done, and says meanwhile how many answers came: a question may take minutes."""
-        journal = self.desk.journal
-        with Meter(what, share, lambda: f"{journal.asked:,} answers") as meter:
-            journal.heard = lambda: meter.step(0)
-            yield meter
-        journal.heard = lambda: None
+        """Counts what is done, and says meanwhile what is heard of the teacher: an answer may take minutes."""
+        journal, watch = self.desk.journal, self.desk.watch
+
+        def note() -> str:
+            return f"{journal.asked:,} answers" + (f", {watch.pieces:,} tokens" if watch.pieces else "")
+
+        with Meter(what, share, note) as meter:
+            watch.then = lambda: meter.step(0)
+            try:
+                yield meter
+            finally:
+                watch.then = lambda: None
 
     def end(
         self,

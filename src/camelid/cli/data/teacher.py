@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -15,11 +15,25 @@ import yaml
 
 from camelid.cli.console import say
 from camelid.cli.data.teacher_options import TeacherOptions
-from camelid.data.factory.teacher import Asking, Deadline, Journal, NoAnswer, Teacher
+from camelid.data.factory.teacher import Answer, Ask, Asking, Deadline, Hear, Journal, NoAnswer, Teacher
 from camelid.errors import UserError
 from camelid.runs.lock import Lock
 
 KEY = "OPENAI_API_KEY"
+
+
+@dataclass
+class Watch:
+    """What is heard while a teacher answers. pieces: of answers on their way, a token each; then: called at each of
+    them, and behind each whole answer, from any thread
+    """
+
+    pieces: int = 0
+    then: Callable[[], None] = lambda: None
+
+    def piece(self) -> None:
+        self.pieces += 1
+        self.then()
 
 
 @dataclass
@@ -30,6 +44,7 @@ class Desk:
     journal: Journal
     name: str
     prices: tuple[float, float] | None  # of a million tokens; None: not known
+    watch: Watch
 
     def summary(self) -> dict[str, Any]:
         """For the manifest: who was asked, how much, for what money."""
@@ -54,9 +69,13 @@ def open_desk(options: TeacherOptions, journal_file: Path, *, seed: int) -> Iter
             if len(journal):
                 say(f"going on: {len(journal):,} answers are in {journal_file}")
             deadline = Deadline(None if options.minutes is None else 60 * options.minutes)
-            opening = _endpoint(options, journal, deadline) if options.remote else _local(options, seed, deadline)
+            watch = Watch()
+            if options.remote:
+                opening = _endpoint(options, journal, deadline)
+            else:
+                opening = _local(options, seed, deadline, watch)
             with opening as (teacher, prices):
-                yield Desk(Asking(journal, teacher), journal, journal.name, prices)
+                yield Desk(Asking(journal, _watched(teacher, watch)), journal, journal.name, prices, watch)
     finally:
         lock.release()
 
@@ -113,9 +132,20 @@ def _endpoint(
         teacher.close()
 
 
+def _watched(teacher: Teacher, watch: Watch) -> Teacher:
+    def ask(asks: Sequence[Ask], hear: Hear) -> None:
+        def heard(place: int, answer: Answer) -> None:
+            hear(place, answer)
+            watch.then()
+
+        teacher(asks, heard)
+
+    return ask
+
+
 @contextmanager
 def _local(
-    options: TeacherOptions, seed: int, deadline: Deadline
+    options: TeacherOptions, seed: int, deadline: Deadline, watch: Watch
 ) -> Iterator[tuple[Teacher, tuple[float, float] | None]]:
     from camelid.generate.opening import Wanted, open_generator
     from camelid.generate.teachers import GeneratorTeacher
@@ -126,7 +156,7 @@ def _local(
     wanted = Wanted(options.teacher, slots=options.slots, accept_license=options.accept_license)
     opened = open_generator(wanted, say)
     try:
-        yield GeneratorTeacher(opened.generator, seed, deadline), None
+        yield GeneratorTeacher(opened.generator, seed, deadline, watch.piece), None
     finally:
         opened.generator.close()
 

@@ -120,11 +120,12 @@ def generate(
     output: OutputFile,
     teacher: TeacherOptions | None,
     strategy: Annotated[
-        Literal["alpaca", "self-instruct"],
+        Literal["auto", "alpaca", "self-instruct"],
         typer.Option(
-            help="alpaca: twenty whole tasks a call; self-instruct: instructions, their kinds, then instances"
+            help="alpaca: twenty whole tasks a call, as endpoints are asked; self-instruct: instructions, their kinds, "
+            "then instances, as local models are"
         ),
-    ] = "alpaca",
+    ] = "auto",
     language: Annotated[Literal["en", "zh", "both"], typer.Option(help="of the tasks")] = "both",
     count: Annotated[int, typer.Option(help="tasks to make", min=1)] = 100,
     seeds: Annotated[

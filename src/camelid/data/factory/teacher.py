@@ -85,13 +85,12 @@ class Deadline:
 class Journal:
     """The answers of one teacher, in a file that only grows.
 
-    name: the teacher's, a model or an address with a model; heard: called, from any thread, behind each new answer.
-    Raises UserError where the file is damaged: an answer may have been paid for.
+    name: the teacher's, a model or an address with a model. Raises UserError where the file is damaged: an answer may
+    have been paid for.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.name, self._lock = name, threading.Lock()
-        self.heard: Callable[[], None] = lambda: None
         self.asked = 0  # answers that came in this life of the program
         try:
             known = list(read_lines(path))
@@ -127,7 +126,6 @@ class Journal:
             self._file.sync()
             self._known[name] = answer
             self.asked += 1
-            self.heard()
 
     def __len__(self) -> int:
         """Answers that are in it."""

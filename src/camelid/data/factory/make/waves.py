@@ -41,10 +41,12 @@ def make_tasks(
     seed: int,
     count: int,
     ended: Callable[[], bool],
+    first: int = 1,
 ) -> Iterator[Candidate]:
     """Every candidate, in order, until `count` were kept, `ended` says so, or the teacher makes nothing new.
 
-    seeds: of each language wanted, which take turns; those kept beyond `count` are dropped as ENOUGH
+    seeds: of each language wanted, which take turns; first: prompts of the first wave. Those kept beyond `count` are
+    dropped as ENOUGH.
     """
     languages = list(seeds)
     pool = TaskPool(one.instruction for language in languages for one in seeds[language])
@@ -53,7 +55,7 @@ def make_tasks(
     for number in itertools.count(1):
         language = languages[(number - 1) % len(languages)]
         wave = Wave(
-            prompts=min(_LARGEST, 2 ** ((number - 1) // len(languages))),
+            prompts=min(_LARGEST, first * 2 ** ((number - 1) // len(languages))),
             first=asked,
             chance=random.Random(f"{seed} {number}"),
             language=language,
