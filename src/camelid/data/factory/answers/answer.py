@@ -34,20 +34,20 @@ class Answered:
     fault: Fault | None
 
 
-def answer_all(
-    questions: Iterable[Question], ask: AskAll, settings: Settings, judge: Judge | None = None
-) -> Iterator[Answered]:
-    """Every question, in order. judge: `judged` if None"""
-    rest = iter(questions)
-    while batch := list(islice(rest, _BATCH)):
-        for question, answer in zip(batch, ask([_ask(one, settings) for one in batch]), strict=True):
-            yield Answered(question, *(judge or judged)(question.words, answer))
-
-
 def judged(words: str, answer: Answer | None) -> tuple[str, Fault | None]:
     """(the answer, why it is not kept), by the rules of made tasks."""
     text = "" if answer is None else answer.text.strip()
     return text, answer_fault(answer) or task_fault(Task(words, "", text))
+
+
+def answer_all(
+    questions: Iterable[Question], ask: AskAll, settings: Settings, judge: Judge = judged
+) -> Iterator[Answered]:
+    """Every question, in order."""
+    rest = iter(questions)
+    while batch := list(islice(rest, _BATCH)):
+        for question, answer in zip(batch, ask([_ask(one, settings) for one in batch]), strict=True):
+            yield Answered(question, *judge(question.words, answer))
 
 
 def own_words(words: str, answer: Answer | None) -> tuple[str, Fault | None]:

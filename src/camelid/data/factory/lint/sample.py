@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from camelid.data.factory.rows import tree_paths
 from camelid.data.readers.rows import excerpt
@@ -20,6 +20,8 @@ from camelid.data.records import (
     Record,
     Text,
 )
+
+T = TypeVar("T")
 
 _DIGITS = re.compile(r"\d{3}")
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|(?:https?://|www\.)\S+", re.DOTALL)
@@ -125,40 +127,24 @@ Find = Callable[[Sample], str | None]  # what shows the fault, None where there 
 
 def of_turns(find: Callable[[Turn], str | None]) -> Find:
     """A rule for every text of a row: the first fault counts."""
-
-    def over(sample: Sample) -> str | None:
-        for turn in sample.turns:
-            if found := find(turn):
-                return found
-        return None
-
-    return over
+    return lambda sample: _first(find, sample.turns)
 
 
 def of_wide_turns(find: Callable[[Turn], str | None]) -> Find:
     """The same, for what plain ASCII cannot have."""
-
-    def over(sample: Sample) -> str | None:
-        if sample.ascii:
-            return None
-        for turn in sample.turns:
-            if not turn.ascii and (found := find(turn)):
-                return found
-        return None
-
-    return over
+    return lambda sample: None if sample.ascii else _first(find, (turn for turn in sample.turns if not turn.ascii))
 
 
 def of_answers(find: Callable[[Exchange], str | None]) -> Find:
     """A rule for every answer that is to be learnt."""
+    return lambda sample: _first(find, sample.exchanges)
 
-    def over(sample: Sample) -> str | None:
-        for exchange in sample.exchanges:
-            if found := find(exchange):
-                return found
-        return None
 
-    return over
+def _first(find: Callable[[T], str | None], places: Iterable[T]) -> str | None:
+    for place in places:
+        if found := find(place):
+            return found
+    return None
 
 
 def around(text: str, start: int, end: int | None = None) -> str:
