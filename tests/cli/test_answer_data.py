@@ -12,6 +12,7 @@ from scripted_endpoint import scripted_endpoint, whole
 
 from camelid.data.factory.answers.questions import general_questions
 from camelid.data.ledger import Ledger
+from camelid.data.skills.replay import LONGEST, TEMPERATURE
 from camelid.data.sources import read_records
 
 
@@ -53,3 +54,6 @@ def test_what_is_made_is_read(verb: str, tmp_path: Path) -> None:
         assert (one["output"], one["from"]) == ("It was 55 long.", "Why is the sky blue?")
     else:
         assert {row["id"][:2] for row in made} == {"en", "zh"}
+        assert (told["options"]["max_new_tokens"], told["options"]["temperature"]) == (LONGEST, TEMPERATURE), (
+            "as own is"
+        )
