@@ -257,6 +257,12 @@ ANSWERS: list[tuple[str, str]] = [
     ("ha " * 20, "repeats itself"),
     ("好的好的好的好的好的好的好的好的", "repeats itself"),
     ("0000000000000000000000", ""),
+    ("\n".join(f"{i}. Eat well, sleep well, and move your body each day." for i in range(1, 9)), "repeats itself"),
+    ("It is a truth that nobody in this whole wide world would deny. " * 7, "repeats itself"),
+    ("It is a truth that nobody in this whole wide world would deny. " * 6, ""),
+    (" ".join(f"{i}、好好学习，天天向上。" for i in range(1, 8)), "repeats itself"),
+    ("\n".join(f"{i}. {'Yes' if i % 2 else 'No'}" for i in range(1, 20)), ""),
+    ("\n".join(f"{i}. No" for i in range(1, 20)), ""),
     ("The list:", "ends with a colon"),
 ]
 

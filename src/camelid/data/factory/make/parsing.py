@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from camelid.data.factory.faults import Fault
 from camelid.data.factory.make.rules import Task
+
+_CUT = Fault("cut off")
 
 _NONE = re.compile(
     r"[<(\[（【]?\s*(?:no ?input|none|n/?a|empty|无|无输入|不需要输入)\s*[>)\]）】]?[.。]?", re.IGNORECASE
@@ -26,11 +29,11 @@ _SEPARATOR = re.compile(r"^[ \t]*(?:#{2,}|-{3,}|={3,})[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A candidate: the task, or None with the reason why its text cannot be read as one."""
+    """A candidate: the task, or None with the fault for which its text cannot be read as one."""
 
     text: str
     task: Task | None
-    why: str = ""
+    fault: Fault | None = None
 
 
 def tasks_in(text: str, *, cut: bool) -> list[Found]:
@@ -41,20 +44,20 @@ def tasks_in(text: str, *, cut: bool) -> list[Found]:
     found = []
     before = text[: starts[0].start()] if starts else text
     if not starts and before.strip():
-        return [Found(before.strip(), None, "cut off" if cut else "no task in it")]
+        return [Found(before.strip(), None, _CUT if cut else Fault("no task in it"))]
     for place, start in enumerate(starts):
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
         inside = [one for one in labels if start.start() < one.start() < end and one["number"] == start["number"]]
         found.append(_task(text[start.start() : end], start, inside, end, text))
     if cut and found:
-        found[-1] = Found(found[-1].text, None, "cut off")
+        found[-1] = Found(found[-1].text, None, _CUT)
     return found
 
 
 def _task(whole: str, start: re.Match[str], inside: list[re.Match[str]], end: int, text: str) -> Found:
     whole = _SEPARATOR.sub("", whole).strip()
     if [_FIELDS[label["field"].lower()] for label in inside] not in ([1, 2], [2]):
-        return Found(whole, None, "its fields are missing, doubled or misnumbered")
+        return Found(whole, None, Fault("its fields are missing, doubled or misnumbered"))
     borders = [start, *inside]
     ends = [label.start() for label in inside] + [end]
     parts = [_SEPARATOR.sub("", text[one.end() : stop]).strip() for one, stop in zip(borders, ends, strict=True)]
@@ -70,13 +73,13 @@ def items_in(text: str, *, cut: bool) -> list[Found]:
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
         words = " ".join(text[start.end() : end].split()).strip("*").strip()
         if place + 1 == len(starts) and cut:
-            found.append(Found(words, None, "cut off"))
+            found.append(Found(words, None, _CUT))
         elif not words:
-            found.append(Found(text[start.start() : end].strip(), None, "an empty item"))
+            found.append(Found(text[start.start() : end].strip(), None, Fault("an empty item")))
         else:
             found.append(Found(words, Task(words, "", "")))
     if not starts and text.strip():
-        return [Found(text.strip(), None, "cut off" if cut else "no list in it")]
+        return [Found(text.strip(), None, _CUT if cut else Fault("no list in it"))]
     return found
 
 
@@ -101,7 +104,7 @@ def instances_in(text: str, instruction: str, *, cut: bool) -> list[Found]:
         whole = text.strip()
         if not whole:
             return []
-        return [Found(whole, None, "cut off") if cut else Found(whole, Task(instruction, "", whole))]
+        return [Found(whole, None, _CUT) if cut else Found(whole, Task(instruction, "", whole))]
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     parts = [
         (mark.lastgroup, text[mark.end() : end].strip(), mark.start()) for mark, end in zip(marks, ends, strict=True)
@@ -121,8 +124,8 @@ def instances_in(text: str, instruction: str, *, cut: bool) -> list[Found]:
         elif kind == "output" and not output_first:
             found.append(Found(whole, Task(instruction, "", words)))
         else:
-            found.append(Found(whole, None, "an input without an output, or the other way about"))
+            found.append(Found(whole, None, Fault("an input without an output, or the other way about")))
         place += 1 + paired
     if cut:
-        found[-1] = Found(found[-1].text, None, "cut off")
+        found[-1] = Found(found[-1].text, None, _CUT)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import groupby
 
 from camelid.data.factory.faults import Fault
 from camelid.data.factory.phrases import DISCLAIMER, SELF_AS_VENDOR, refuses
@@ -31,7 +32,10 @@ _BLACKLIST: dict[Language, re.Pattern[str]] = {
 _PROGRAM = re.compile(r"write a program|(?:编写|写)(?:一个|一段|个)?程序", re.IGNORECASE)
 _HAN = re.compile(r"[㐀-䶿一-鿿]")
 _BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f]")
-_LOOP = re.compile(r"(.{2,40}?)\1{6}", re.DOTALL)
+_TIMES = 7  # that something may not stand in a row
+_LOOP = re.compile(rf"(.{{2,40}}?)\1{{{_TIMES - 1}}}", re.DOTALL)
+_SENTENCE_END = re.compile(r"[.。!！?？\n]+")
+_ITEM_NUMBER = re.compile(r"(?:^|(?<=\s))\d{1,3}[.、．):）：][ \t]*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +97,23 @@ def in_language(text: str, language: Language) -> bool:
 
 
 def repeated(text: str) -> str:
-    """What follows itself seven times or more, "" if nothing does: a model that cannot stop.
+    """What stands seven times in a row or more, "" if nothing does: a model that cannot stop.
 
-    Rules, dots, blanks and figures may: a table's border, a line to fill in.
+    Numbers before items aside. Rules, dots, blanks and figures may: a table's border, a line to fill in.
     """
     for found in _LOOP.finditer(text):
-        if len({character for character in found[1] if character.isalpha()}) >= 2:
+        if _letters(found[1]) >= 2:
             return found[1]
+    sentences = _SENTENCE_END.split(_ITEM_NUMBER.sub("\n", text))
+    for sentence, same in groupby(one.strip() for one in sentences if one.strip()):
+        if _letters(sentence) >= 5 and len(list(same)) >= _TIMES:  # a list of labels may say "Yes" ten times
+            return sentence
     return ""
+
+
+def _letters(text: str) -> int:
+    """How many different ones."""
+    return len({character for character in text if character.isalpha()})
 
 
 def _length_fault(text: str, language: Language) -> Fault | None:

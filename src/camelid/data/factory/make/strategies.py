@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
-from camelid.data.factory.faults import NOT_ASKED, Fault
+from camelid.data.factory.faults import NOT_ASKED, Fault, answer_fault
 from camelid.data.factory.make import prompts
 from camelid.data.factory.make.parsing import Found, instances_in, items_in, tasks_in
 from camelid.data.factory.make.pool import Nearest, TaskPool
@@ -206,9 +206,9 @@ def _read(answer: Answer | None, parse: Callable[..., list[Found]], lead: str = 
     if answer is None:
         return []
     if answer.ended == "refused":
-        return [Found("", None, f"the teacher refused: {answer.why}")]
+        return [Found("", None, answer_fault(answer))]
     found = parse(lead + answer.text, cut=answer.ended == "length")
-    return found or [Found("", None, "an empty answer")]
+    return found or [Found("", None, Fault("an empty answer"))]
 
 
 def _judged(found: Sequence[Found], wave: Wave, *, whole: bool) -> Iterator[Verdict]:
@@ -216,7 +216,7 @@ def _judged(found: Sequence[Found], wave: Wave, *, whole: bool) -> Iterator[Verd
     faults = []
     for one in found:
         if one.task is None:
-            faults.append(Fault(one.why))
+            faults.append(one.fault)
             continue
         fault = instruction_fault(one.task.instruction, wave.language)
         faults.append(fault or (task_fault(one.task) if whole else None))
@@ -229,7 +229,7 @@ def _judged(found: Sequence[Found], wave: Wave, *, whole: bool) -> Iterator[Verd
 
 def _instance_verdict(one: Found, place: int, most: int, language: Language) -> Verdict:
     if one.task is None:
-        return Verdict(one.text, None, Fault(one.why))
+        return Verdict(one.text, None, one.fault)
     if place >= most:
         return Verdict(one.text, one.task, Fault("more instances than were asked for"))
     return Verdict(one.text, one.task, task_fault(one.task))
