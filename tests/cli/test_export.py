@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from camelid.errors import UserError
 from camelid.model import export as model_export
 from camelid.model.gguf import GGUFFile
 from camelid.model.llama_runtime import llama_cpp_installed
+from camelid.model.task_info import TaskInfo
 
 needs_llama_cpp = pytest.mark.skipif(
     not llama_cpp_installed(), reason="llama-cpp-python is not installed (pip install '.[gguf]')"
@@ -81,6 +83,20 @@ def test_an_adapter_is_merged_into_a_directory_that_transformers_loads(tmp_path:
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "passed: merged = unmerged" in card
     assert "用 Camelid 做的对话模型" in card
+
+
+def test_a_model_that_answers_with_classes_is_still_scored(tmp_path: Path) -> None:
+    info = TaskInfo("classify", ("bad", "good"), "words", "en", {"0": "bad", "1": "good"})
+    info.save(Path(shutil.copytree(adapter(), tmp_path / "tuned")))
+    result = run("tuned", "--format", "hf", "--output", "out")
+    assert result.exit_code == 0, result.output
+    assert TaskInfo.load(tmp_path / "out") == info
+    assert "camelid eval out FILE" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    (tmp_path / "rows.jsonl").write_text('{"text": "fine", "label": 1}\n{"text": "poor", "label": 0}\n')
+    scores = [CliRunner().invoke(app, ["eval", model, "rows.jsonl", "--json"]) for model in ("tuned", "out")]
+    before, after = (json.loads(score.stdout) for score in scores)
+    assert {**before, "model": ""} == {**after, "model": ""}
+    assert after["task"] == "classify"
 
 
 @pytest.mark.parametrize("kind", ["bf16", "f16"])

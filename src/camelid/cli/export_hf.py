@@ -17,6 +17,7 @@ from camelid.model.export_check import (
     model_logits,
     read_answers,
 )
+from camelid.model.task_info import TaskInfo
 
 NEW_TOKENS = 48
 BOUND = 1e-5  # of the largest logit: the same weights in the same library, only products of another shape
@@ -40,7 +41,12 @@ def write_and_check(job: Job, stage: Path) -> str:
         answers = (runner.greedy(prompt, NEW_TOKENS, job.about.stop_ids) for prompt in prompts)
         report = read_answers(prompts, answers, model_logits(job.lm))
         job.check(*judge_answers(report, BOUND, "transformers", f"the merged model in {job.kind}"))
-    return f'camelid chat {job.target} --prompt "你好"'
+    source = job.loaded.source
+    task = TaskInfo.load(source.adapter_directory or source.directory)
+    if task is None:
+        return f'camelid chat {job.target} --prompt "你好"'
+    task.save(stage)  # what it is asked, and which answers are classes
+    return f"camelid eval {job.target} FILE"
 
 
 def _weights(job: Job, runner: TransformersRunner) -> Comparison:
