@@ -70,25 +70,27 @@ def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) 
     """No answer that is in the journal is asked for again, none is there twice; the result is the uninterrupted one."""
     chance = random.Random(kills)
     faulty = _Faulty(invented if verb == "generate" else _translated)
-    _rows(tmp_path / "given.jsonl", 60 + 5 * kills)
+    _rows(tmp_path / "given.jsonl", 30 + 6 * kills)
     what = {
-        "generate": ["--language", "en", "--count", str(120 + 6 * kills)],
+        "generate": ["--language", "en", "--count", str(60 + 16 * kills)],
         "translate": [str(tmp_path / "given.jsonl"), "--to", "zh"],
     }[verb]
     with scripted_endpoint(faulty) as (url, _):
         command = [sys.executable, "-m", "camelid", "data", verb, *what, "-o", "made.jsonl", "--timeout", "0.5"]
         command += ["--teacher", f"{url}#m", "--slots", "4"]
 
-        def run(folder: Path, wait: float | None) -> int | None:
+        def run(folder: Path, kill: Callable[[], bool] = lambda: False) -> int | None:
+            """The exit code; None where it was killed, as soon as that was asked for."""
             folder.mkdir(exist_ok=True)
             with (folder / "err").open("ab") as err:
                 child = subprocess.Popen(command, cwd=folder, stderr=err, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            try:
-                return child.wait(wait)
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                return None
+            while child.poll() is None:
+                if kill():
+                    child.send_signal(signal.SIGKILL)
+                    child.wait()
+                    return None
+                time.sleep(0.005)
+            return child.returncode
 
         journal = tmp_path / "killed" / "made.journal.jsonl"
         killed = asked_before = 0
@@ -98,7 +100,7 @@ def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) 
             kept = {row["answer"]["prompt_tokens"] for row in _whole_lines(journal)}
             again += [number for number in faulty.asked[asked_before:] if number in known]
             known, asked_before = kept, len(faulty.asked)
-            code = run(tmp_path / "killed", chance.uniform(0.2, 2.0) if killed < kills else None)
+            code = run(tmp_path / "killed", _moment(journal, chance) if killed < kills else lambda: False)
             if code is not None:
                 break
             killed += 1
@@ -108,10 +110,27 @@ def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) 
         numbers = Counter(row["answer"]["prompt_tokens"] for row in _whole_lines(journal))
         assert set(numbers.values()) == {1}
         faulty.calm = True
-        assert run(tmp_path / "whole", None) == 0
+        assert run(tmp_path / "whole") == 0
     for name in ("made.jsonl", "made.dropped.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert (tmp_path / "whole" / "made.jsonl").read_bytes().count(b"\n") > 20
+
+
+def _moment(journal: Path, chance: random.Random) -> Callable[[], bool]:
+    """Whether it has come: while the program starts, or a little after some more answers, however fast it is."""
+    if chance.random() < 0.2:
+        end = time.monotonic() + chance.uniform(0.1, 1.0)
+        return lambda: time.monotonic() > end
+    wanted = len(_whole_lines(journal)) + chance.randrange(1, 6)
+    late = chance.uniform(0, 0.03)
+    seen: list[float] = []
+
+    def come() -> bool:
+        if not seen and len(_whole_lines(journal)) >= wanted:
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() > seen[0] + late
+
+    return come
 
 
 def _whole_lines(journal: Path) -> list[dict[str, Any]]:
