@@ -87,7 +87,7 @@ def _check(count: int, new: int) -> None:
         assert answer.text == renderer.vocabulary.decode(answer.ids)
         assert (answer.prompt_tokens, answer.completion_tokens) == (len(ids), len(answer.ids))
     assert ties <= count // 50
-    some = range(0, count, count // 8)
+    some = range(0, count, max(count // 8, 3))
     assert [generator.generate([prompts[i]], sampling)[0] for i in some] == [answers[i] for i in some]
 
 
@@ -114,7 +114,7 @@ def _check_schema(count: int) -> None:
 
 
 def test_answers_under_a_schema_parse_and_validate() -> None:
-    _check_schema(4)
+    _check_schema(2)
 
 
 @pytest.mark.slow

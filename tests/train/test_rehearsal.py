@@ -104,6 +104,7 @@ def test_the_base_writes_rows_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
         assert question["content"] in prompts
         assert answer["content"].strip()
     assert (tmp_path / "chat.jsonl").read_bytes() == (tmp_path / "again.jsonl").read_bytes()
+    monkeypatch.setattr(rehearsal, "LONGEST", 1)
     monkeypatch.setattr(rehearsal, "whole_sentences", lambda text, *, ended: None)
     with pytest.raises(UserError, match="nothing that could be rehearsed"):
         write_own_rows(tiny_recipe(tmp_path), 2, tmp_path / "none.jsonl", lambda line: None)
