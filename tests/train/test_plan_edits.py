@@ -14,6 +14,7 @@ from camelid.train.plan.draft import Drafter, Exam, Plan
 from camelid.train.plan.edits import candidates, edits_that_fit
 from camelid.train.plan.locate import located
 from camelid.train.plan.machines import this_machine
+from camelid.train.plan.memory import PROGRAM
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def needing(plan: Plan, peak: float, price: float = 1.0) -> Plan:
     """The plan with another peak, so many times as slow."""
     pace = replace(plan.pace, token=plan.pace.token * price, update=plan.pace.update * price)
-    return replace(plan, memory=replace(plan.memory, peak=peak), pace=pace)
+    return replace(plan, memory=replace(plan.memory, peak=peak, parts={PROGRAM: 0.0}), pace=pace)
 
 
 def test_single_edits_that_fit_the_least_costly_first(plan: Plan) -> None:
@@ -63,6 +64,11 @@ def test_several_together_where_none_is_enough(plan: Plan) -> None:
 def test_no_edit_is_named_that_does_not_fit(plan: Plan) -> None:
     tight = needing(replace(plan, machine=plan.machine.with_memory(100)), 200)
     assert edits_that_fit(tight, lambda change: replace(needing(plan, 150), machine=tight.machine)) == []
+
+
+def test_nothing_is_tried_where_the_program_alone_is_too_large(plan: Plan) -> None:
+    tight = replace(plan, machine=plan.machine.with_memory(1))
+    assert edits_that_fit(tight, lambda change: pytest.fail("planned again")) == []
 
 
 def test_a_recipe_is_not_told_what_it_says_already(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from camelid.config import Recipe
 from camelid.errors import UserError
 from camelid.train.plan.draft import Plan
+from camelid.train.plan.memory import PROGRAM
 
 _WANTED = 3
 
@@ -25,6 +26,8 @@ def edits_that_fit(plan: Plan, again: Callable[[tuple[str, ...]], Plan]) -> list
 
     again: plans the recipe with further overrides; may raise UserError for a combination that is none
     """
+    if plan.memory.parts[PROGRAM] > plan.machine.memory:
+        return []  # nothing of a recipe makes that smaller
     tried: dict[tuple[str, ...], Edit | None] = {}
 
     def attempt(change: tuple[str, ...]) -> Edit | None:

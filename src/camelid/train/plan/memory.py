@@ -129,12 +129,12 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
         if here > peak:
             peak, when, at, compiled = here, stretch.name, stretch.most, stretch.compiled
-    parts = {"the program itself": floor, "weights": phases.weights.live}
+    parts = {PROGRAM: floor, "weights": phases.weights.live}
     if when in _OF_A_STEP:
         parts["gradients"] = phases.gradients.live
         parts["optimiser"] = phases.optimizer.live
         parts["logits"] = phases.logits.live if when == "forward" else 0.0
-        parts["activations"] = max(0.0, at.live - sum(parts.values()) + parts["the program itself"])
+        parts["activations"] = max(0.0, at.live - sum(parts.values()) + parts[PROGRAM])
     elif when == "retention after":
         parts["optimiser"] = phases.optimizer.live
     if compiled and process is not None:
@@ -144,6 +144,7 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
     return Memory(peak, when, parts, by_name)
 
 
+PROGRAM = "the program itself"  # a part of the memory; Python, the libraries and the rows
 _ANSWERING: tuple[str, ...] = ("retention before", "retention after")
 _OF_A_STEP: tuple[str, ...] = ("forward", "backward", "update")
 _REST = {
