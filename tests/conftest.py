@@ -15,6 +15,7 @@ settings.load_profile("camelid")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is loaded
     # Two workers with a thread for each core wait for one another at every product, many times as long as it takes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # where a test asks for two threads, none spins
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
