@@ -29,7 +29,7 @@ test: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
-	$(VENV)/bin/pytest -q -n 2 --dist worksteal
+	$(VENV)/bin/pytest -q -n 2
 
 # The exhaustive variants: 100,000 fuzzed rows, hundreds of kills, thousands of damages, real models.
 test-slow: setup

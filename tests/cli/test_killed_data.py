@@ -64,7 +64,7 @@ def _rows(path: Path, count: int) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("verb", ["generate", "translate"])
 def test_killed_at_any_moment_it_goes_on(verb: str, kills: int, tmp_path: Path) -> None:
     """No answer that is in the journal is asked for again, none is there twice; the result is the uninterrupted one."""

@@ -29,8 +29,8 @@ def _recipe(folder: Path, **fields: object) -> Path:
     "fields",
     [
         {"method": "prompt", "retention": True},
-        {"method": "ptuning"},
-        {"method": "prefix"},
+        pytest.param({"method": "ptuning"}, marks=pytest.mark.slow),
+        pytest.param({"method": "prefix"}, marks=pytest.mark.slow),
         {"method": "ptuning2", "gradient_checkpointing": True, "retention": True},
         {"method": "ptuning2", "prefix": {"zero_gate": True}},
         {"method": "ptuning2", "layout": "separate"},

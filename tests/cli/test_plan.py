@@ -30,15 +30,21 @@ def values(file: Path) -> int:
 
 SUBJECTS: list[dict[str, Any]] = [
     {"method": "lora"},
-    {"method": "full"},
     {"method": "ptuning2", "base": "qwen3"},
-    {"method": "ptuning", "base": "mistral"},
     {"method": "freeze", "freeze": {"last_layers": 1}, "optim": "muon"},
+]
+MORE: list[dict[str, Any]] = [
+    {"method": "full"},
+    {"method": "ptuning", "base": "mistral"},
     {"method": "full", "base": "glm4", "optim": "adafactor", "gradient_checkpointing": True},
 ]
 
 
-@pytest.mark.parametrize("fields", SUBJECTS, ids=lambda f: "-".join(str(v) for v in f.values()))
+@pytest.mark.parametrize(
+    "fields",
+    [*SUBJECTS, *(pytest.param(f, marks=pytest.mark.slow) for f in MORE)],
+    ids=lambda f: "-".join(str(v) for v in f.values()),
+)
 def test_sizes_are_exact(fields: dict[str, Any], tmp_path: Path) -> None:
     """Parameters, tokens and bytes on the disk equal those of the run."""
     base = str(tiny_base(fields.get("base", "llama")))

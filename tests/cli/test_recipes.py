@@ -82,7 +82,10 @@ def _train(name: str, folder: Path, shared: Path) -> tuple[dict, str]:
     return json.loads(out), err
 
 
-@pytest.mark.parametrize("name", RECIPES)
+OFTEN = {"alpaca-lora", "chinese-vicuna-medical", "chatglm-ptuning", "p-tuning-v2-wnut17"}  # a kind each; CI runs all
+
+
+@pytest.mark.parametrize("name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])
 def test_it_runs_from_end_to_end(name: str, tmp_path: Path, shared_data: Path) -> None:
     summary, said = _train(name, tmp_path, shared_data)
     assert summary["steps"] == 2

@@ -55,7 +55,7 @@ def test_a_space_beside_the_recipe_is_taken_and_the_command_line_goes_before(tmp
 
 def test_killed_it_goes_on_ends_what_is_bad_and_writes_the_best_as_a_recipe(tmp_path: Path) -> None:
     """The first trial is good and killed half-way; the second one's rate is next to nothing."""
-    recipe = recipe_file(tmp_path, eval_fraction=0.3, max_steps=150, save_steps=10, learning_rate=1e-2)
+    recipe = recipe_file(tmp_path, eval_fraction=0.3, max_steps=80, save_steps=10, learning_rate=1e-2)
     arguments = ["tune", str(recipe), "trials=2", "space.learning_rate=uniform 1e-9 2e-9", "--json"]
     folder = tmp_path / "run-tune"
     first = folder / "trial-000"
@@ -65,7 +65,7 @@ def test_killed_it_goes_on_ends_what_is_bad_and_writes_the_best_as_a_recipe(tmp_
     assert search.returncode == -signal.SIGKILL
     _until(lambda: _is_free(first), "its child ends by itself")
     saved = max(int(path.name.split("-")[1]) for path in first.glob("checkpoints/step-*"))
-    assert 0 < saved < 150
+    assert 0 < saved < 80
     before = read_metrics(first / "metrics.jsonl")
 
     code, out, err = camelid(*arguments)
@@ -73,7 +73,7 @@ def test_killed_it_goes_on_ends_what_is_bad_and_writes_the_best_as_a_recipe(tmp_
     found = json.loads(out)
     after = read_metrics(first / "metrics.jsonl")
     assert after[: len(before)] == before, "the first trial went on from its checkpoint"
-    assert [row["step"] for row in after if "loss" in row] == list(range(1, 151))
+    assert [row["step"] for row in after if "loss" in row] == list(range(1, 81))
     assert [share for share, _ in held_out_losses(first)] == [0, 0.2, 0.4, 0.6, 0.8, 1]
     assert [trial["state"] for trial in found["trials"]] == ["done", "pruned"]
     assert found["best"]["trial"] == 0

@@ -87,12 +87,8 @@ def _check(count: int, new: int) -> None:
         assert answer.text == renderer.vocabulary.decode(answer.ids)
         assert (answer.prompt_tokens, answer.completion_tokens) == (len(ids), len(answer.ids))
     assert ties <= count // 50
-    some = range(0, count, max(count // 8, 3))
+    some = range(0, count, count // 8)
     assert [generator.generate([prompts[i]], sampling)[0] for i in some] == [answers[i] for i in some]
-
-
-def test_answers_are_transformers() -> None:
-    _check(8, 10)
 
 
 @pytest.mark.slow
@@ -111,10 +107,6 @@ def _check_schema(count: int) -> None:
         for answer in answers:
             jsonschema_rs.validate(SCHEMA, json.loads(answer.text))
             assert answer.finish == "stop"
-
-
-def test_answers_under_a_schema_parse_and_validate() -> None:
-    _check_schema(2)
 
 
 @pytest.mark.slow

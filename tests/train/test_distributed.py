@@ -42,7 +42,7 @@ def _two_ranks(recipe: Any) -> list[dict[str, Any]]:
     return results
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_two_ranks_of_four_equal_one_of_eight(tmp_path: Path, method: str) -> None:
     shared = {"method": method, "learning_rate": 1e-3, "max_steps": 4, "eval_fraction": 0.2, "eval_steps": 2}
     alone = run(tiny_recipe(tmp_path, per_device_train_batch_size=8, output_dir=str(tmp_path / "one"), **shared))
