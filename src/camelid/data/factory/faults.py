@@ -16,6 +16,7 @@ class Fault:
 
 
 NOT_ASKED = Fault("not answered before the end")
+CUT_OFF = Fault("cut off")
 
 
 def answer_fault(answer: Answer | None) -> Fault | None:
@@ -24,4 +25,4 @@ def answer_fault(answer: Answer | None) -> Fault | None:
         return NOT_ASKED
     if answer.ended == "refused":
         return Fault("the teacher refused", answer.why)
-    return Fault("cut off") if answer.ended == "length" else None
+    return CUT_OFF if answer.ended == "length" else None

@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from camelid.data.factory.faults import Fault
+from camelid.data.factory.faults import CUT_OFF, Fault
 from camelid.data.factory.make.rules import Task
-
-_CUT = Fault("cut off")
 
 _NONE = re.compile(
     r"[<(\[（【]?\s*(?:no ?input|none|n/?a|empty|无|无输入|不需要输入)\s*[>)\]）】]?[.。]?", re.IGNORECASE
@@ -44,13 +42,13 @@ def tasks_in(text: str, *, cut: bool) -> list[Found]:
     found = []
     before = text[: starts[0].start()] if starts else text
     if not starts and before.strip():
-        return [Found(before.strip(), None, _CUT if cut else Fault("no task in it"))]
+        return [Found(before.strip(), None, CUT_OFF if cut else Fault("no task in it"))]
     for place, start in enumerate(starts):
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
         inside = [one for one in labels if start.start() < one.start() < end and one["number"] == start["number"]]
         found.append(_task(text[start.start() : end], start, inside, end, text))
     if cut and found:
-        found[-1] = Found(found[-1].text, None, _CUT)
+        found[-1] = Found(found[-1].text, None, CUT_OFF)
     return found
 
 
@@ -73,13 +71,13 @@ def items_in(text: str, *, cut: bool) -> list[Found]:
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
         words = " ".join(text[start.end() : end].split()).strip("*").strip()
         if place + 1 == len(starts) and cut:
-            found.append(Found(words, None, _CUT))
+            found.append(Found(words, None, CUT_OFF))
         elif not words:
             found.append(Found(text[start.start() : end].strip(), None, Fault("an empty item")))
         else:
             found.append(Found(words, Task(words, "", "")))
     if not starts and text.strip():
-        return [Found(text.strip(), None, _CUT if cut else Fault("no list in it"))]
+        return [Found(text.strip(), None, CUT_OFF if cut else Fault("no list in it"))]
     return found
 
 
@@ -104,7 +102,7 @@ def instances_in(text: str, instruction: str, *, cut: bool) -> list[Found]:
         whole = text.strip()
         if not whole:
             return []
-        return [Found(whole, None, _CUT) if cut else Found(whole, Task(instruction, "", whole))]
+        return [Found(whole, None, CUT_OFF) if cut else Found(whole, Task(instruction, "", whole))]
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     parts = [
         (mark.lastgroup, text[mark.end() : end].strip(), mark.start()) for mark, end in zip(marks, ends, strict=True)
@@ -127,5 +125,5 @@ def instances_in(text: str, instruction: str, *, cut: bool) -> list[Found]:
             found.append(Found(whole, None, Fault("an input without an output, or the other way about")))
         place += 1 + paired
     if cut:
-        found[-1] = Found(found[-1].text, None, _CUT)
+        found[-1] = Found(found[-1].text, None, CUT_OFF)
     return found
