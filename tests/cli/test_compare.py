@@ -155,7 +155,7 @@ def test_runs_are_made_once_and_a_failed_one_does_not_stop_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     path = _recipe(tmp_path)
-    methods = "[head, 'freeze freeze.trainable=[nothing]']"
+    methods = "[head, ptuning2 prefix.num_virtual_tokens=3, 'freeze freeze.trainable=[nothing]']"
     arguments = ["compare", str(path), f"methods={methods}"]
     first = CliRunner().invoke(app, [*arguments, "--json"])
     assert first.exit_code == 2, first.output
@@ -163,13 +163,14 @@ def test_runs_are_made_once_and_a_failed_one_does_not_stop_the_others(
     made = json.loads(first.stdout)
     by_name = {row["method"]: row for row in made["methods"]}
     assert by_name["head"]["trained"] == 48 * 2
+    assert by_name["ptuning2 prefix.num_virtual_tokens=3"]["trained"] == 48 * 2 + 3 * 3 * 2 * 2 * 12
     assert by_name["head"]["seeds"] == 1
     assert by_name["freeze freeze.trainable=[nothing]"]["quality"] is None
     folder = tmp_path / "mine-compare"
     assert "'nothing' matches no parameter" in (folder / "compare.md").read_text()
     assert {"compare.csv", "compare.html", "compare.json", "compare.md"} <= {p.name for p in folder.iterdir()}
     results = {p: p.stat().st_mtime_ns for p in folder.glob("*/result.json")}
-    assert len(results) == 1
+    assert len(results) == 2
     again = CliRunner().invoke(app, [*arguments[:2], "methods=[head]"])
     assert again.exit_code == 0, again.output
     assert "head" in again.stdout

@@ -39,7 +39,7 @@ def _holds(report: dict[str, int], kills: int) -> None:
 
 @pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_few_kills(tmp_path: Path, method: str) -> None:
-    _holds(_kill(tmp_path, str(tiny_base()), method, 5), 5)
+    _holds(_kill(tmp_path, str(tiny_base()), method, 8), 8)
 
 
 @pytest.mark.slow
