@@ -70,8 +70,10 @@ def _require_same(model: Any, ids: np.ndarray, ours: list[int], wanted: list[int
     return 1
 
 
-def _check(count: int, new: int) -> None:
+@pytest.mark.slow
+def test_two_hundred_answers_are_transformers() -> None:
     """Answers of a batch against transformers' one by one, and some of them against themselves alone."""
+    count, new = 200, 32
     model, renderer = _model()
     prompts = _prompts(count)
     generator = LiveGenerator(model, renderer)
@@ -91,24 +93,15 @@ def _check(count: int, new: int) -> None:
     assert [generator.generate([prompts[i]], sampling)[0] for i in some] == [answers[i] for i in some]
 
 
-@pytest.mark.slow
-def test_two_hundred_answers_are_transformers() -> None:
-    _check(200, 32)
-
-
 SCHEMA = json.loads((Path(__file__).parents[1] / "cases" / "answer_schema.json").read_text("utf-8"))
-
-
-def _check_schema(count: int) -> None:
-    model, renderer = _model()
-    for temperature, budget in ((0.0, 48), (1.0, 96)):
-        sampling = Sampling(max_new_tokens=budget, temperature=temperature, schema=json.dumps(SCHEMA), seed=1)
-        answers = LiveGenerator(model, renderer).generate(_prompts(count), sampling)
-        for answer in answers:
-            jsonschema_rs.validate(SCHEMA, json.loads(answer.text))
-            assert answer.finish == "stop"
 
 
 @pytest.mark.slow
 def test_two_hundred_answers_under_a_schema_parse_and_validate() -> None:
-    _check_schema(100)
+    model, renderer = _model()
+    for temperature, budget in ((0.0, 48), (1.0, 96)):
+        sampling = Sampling(max_new_tokens=budget, temperature=temperature, schema=json.dumps(SCHEMA), seed=1)
+        answers = LiveGenerator(model, renderer).generate(_prompts(100), sampling)
+        for answer in answers:
+            jsonschema_rs.validate(SCHEMA, json.loads(answer.text))
+            assert answer.finish == "stop"
