@@ -57,7 +57,7 @@ class _Scored:
 def evaluate(options: EvalOptions, *, as_json: bool) -> int:
     """Score a model on a file; the exit code."""
     source = resolve(options.model, accept_license=options.accept_license, announce=say)
-    info = TaskInfo.load(source.adapter_directory or source.directory)
+    info = TaskInfo.load(source.outermost)
     if info is None:
         if options.columns or options.predictions is not None:
             raise UserError("--column and --predictions are for models of a task", where=options.model)

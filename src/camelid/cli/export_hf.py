@@ -42,7 +42,7 @@ def write_and_check(job: Job, stage: Path) -> str:
         report = read_answers(prompts, answers, model_logits(job.lm))
         job.check(*judge_answers(report, BOUND, "transformers", f"the merged model in {job.kind}"))
     source = job.loaded.source
-    task = TaskInfo.load(source.adapter_directory or source.directory)
+    task = TaskInfo.load(source.outermost)
     if task is None:
         return f'camelid chat {job.target} --prompt "你好"'
     task.save(stage)  # what it is asked, and which answers are classes

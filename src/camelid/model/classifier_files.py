@@ -104,7 +104,7 @@ def load_classifier(source: Source, **loading: Any) -> tuple[nn.Module, TaskInfo
 
     Raises UserError for a model that is no classifier.
     """
-    directory = source.adapter_directory or source.directory
+    directory = source.outermost
     info = TaskInfo.of_head(directory)
     if info is None:
         raise UserError("this model tells no classes apart", where=source.label, mend="train one with task=classify")

@@ -43,6 +43,11 @@ class Source:
     label: str
     license: str | None
 
+    @property
+    def outermost(self) -> Path:
+        """What was saved last: the adapter where there is one, which says more of the task than the base below it."""
+        return self.adapter_directory or self.directory
+
 
 def resolve(name: str | Path, *, accept_license: str | None = None, announce: Announce | None = None) -> Source:
     """Find a model by its name; convert or download it if need be (said through `announce` first).
