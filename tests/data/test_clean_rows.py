@@ -291,6 +291,15 @@ def clean_file(folder: Path, rows: list[Any], rules: Rules | None = None) -> lis
     return list(clean_rows(str(path), rules or Rules(), ledger=Ledger(), on_reject=lambda one: None, unread=unread))
 
 
+def test_a_row_without_turns_is_no_reason_why_turns_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "q", "output": "a"}\n[1, 2]\n', encoding="utf-8")
+    unread, rejected = Turns(), []
+    list(clean_rows(str(path), Rules(), ledger=Ledger(), on_reject=rejected.append, unread=unread))
+    assert len(rejected) == 1
+    assert unread.described() == {"in": 0, "added": {}, "out": 0, "removed": {}}
+
+
 @pytest.mark.parametrize(("name", "row", "out", "turns"), FORMS, ids=[case[0] for case in FORMS])
 def test_rows_of_other_forms_keep_their_form(
     tmp_path: Path, name: str, row: dict[str, Any], out: dict[str, Any] | None, turns: tuple[int, int]

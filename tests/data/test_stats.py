@@ -188,6 +188,12 @@ def test_verb_objects_are_counted() -> None:
     ]
 
 
+def test_one_verb_alone_has_no_entropy() -> None:
+    verbs = VerbObjects("en")
+    verbs.add("Write a poem.")
+    assert f"{verbs.summary()['verb_entropy']:.2f}" == "0.00", "and not -0.00"
+
+
 def test_distinct() -> None:
     few = Vocabulary()
     few.add("a b a b")

@@ -53,9 +53,9 @@ def clean_rows(
         try:
             return read_row(value, origin, notes)
         except RowFault:
-            count = turns_in(value)
-            unread.came += count
-            unread.removed[UNREAD] += count
+            if count := turns_in(value):
+                unread.came += count
+                unread.removed[UNREAD] += count
             raise
 
     reading = Reading(lambda part: part.open(), convert)

@@ -58,7 +58,7 @@ class VerbObjects:
 def _entropy(counts: Counter[Any]) -> float:
     """In bits."""
     total = counts.total()
-    return round(-sum(n / total * math.log2(n / total) for n in counts.values()), 4) if total else 0.0
+    return round(sum(n / total * math.log2(total / n) for n in counts.values()), 4) if total else 0.0
 
 
 class Vocabulary:
