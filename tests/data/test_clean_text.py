@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from camelid.data.factory.clean.markdown import fence, segments, span
@@ -72,6 +72,7 @@ HEAD = (
     '<rect x="8" y="2"></rect></svg>Copy code</button></div><div class="p-4 overflow-y-auto">'
 )
 PAGE = '<div class="markdown prose w-full break-words dark:prose-invert light">{}</div>'
+PLAIN = '<p>before</p><pre><code class="python">{}</code></pre><button class="copy">Copy code</button><p>after</p>'
 CODE_BLOCK = "<pre>" + HEAD + '<code class="!whitespace-pre hljs language-python">{}</code></div></div></pre>'
 
 PAGES = [
@@ -172,6 +173,20 @@ MESSAGES = [
     ("assistant", "<p>cut off <b>in the mid", "", "cut off **in the mid**"),
     ("assistant", "<!DOCTYPE html>\n<html>\n<p>x</p>\n</html>", "a page",
      "```html\n<!DOCTYPE html>\n<html>\n<p>x</p>\n</html>\n```"),
+    # the site's own buttons, where no rendering names its classes
+    ("assistant", "<pre><code>a &lt; b\n</code></pre><button>Copy code</button>", "", "```\na < b\n```"),
+    ("assistant", "<pre><div>sql<button><svg></svg>Copy</button></div><code>x\n</code></pre>", "", "```sql\nx\n```"),
+    ("assistant", "<button>复制</button>\n你好", "", "你好"),
+    ("assistant", "<pre><code><button>Copy</button>\n</code></pre>", "How do I write a button in HTML?",
+     "```html\n<pre><code><button>Copy</button>\n</code></pre>\n```"),
+    ("assistant", "<div>\n<button>Copy</button>\n</div>", "Write HTML with a button.",
+     "```html\n<div>\n<button>Copy</button>\n</div>\n```"),
+    # source is fenced from where its pre begins
+    ("user", 'Why?\n<pre class="x"><code>def f(x):\n    return 1\n</code></pre>\nthanks', "",
+     'Why?\n```html\n<pre class="x"><code>def f(x):\n    return 1\n</code></pre>\n```\nthanks'),
+    # what stands in code says nothing of its page
+    ("assistant", "<p>React:</p><pre><code>&lt;a b={c}&gt;</code></pre>", "", "React:\n\n```\n<a b={c}>\n```"),
+    ("assistant", "Twig:\n<pre>{{ x }}</pre>", "Write a template.", "Twig:\n```html\n<pre>{{ x }}</pre>\n```"),
     ("user", "2 / 2<p>Hi</p>", "", "Hi"),
     ("user", "fix this\n<div class='card'>\n  <h1>T</h1>\n\nwords\n</div>\nthanks", "",
      "fix this\n```html\n<div class='card'>\n  <h1>T</h1>\n\nwords\n</div>\n```\nthanks"),
@@ -197,14 +212,16 @@ CODES = st.text(
 )
 
 
-@given(CODES, st.booleans())
+@given(CODES, st.booleans(), st.booleans(), st.sampled_from(["", "Write the code of a page in HTML."]))
 @settings(max_examples=300)
-def test_code_of_a_page_keeps_every_byte(code: str, highlighted: bool) -> None:
+@example(code="d={'a': 1}\nprint(f'{{d}}')", highlighted=False, plain=True, asked="")
+def test_code_of_a_page_keeps_every_byte(code: str, highlighted: bool, plain: bool, asked: str) -> None:
     assume(code.strip() and not code.startswith("\n"))
     escaped = html.escape(code)
     if highlighted:
         escaped = "".join(f'<span class="hljs-x">{html.escape(one)}</span>' for one in code)
-    text = clean(PAGE.format("<p>before</p>" + CODE_BLOCK.format(escaped) + "<p>after</p>"))
+    page = PLAIN.format(escaped) if plain else PAGE.format(f"<p>before</p>{CODE_BLOCK.format(escaped)}<p>after</p>")
+    text = clean(page, asked=asked)
     ticks = re.match(r"before\n\n(`+)python\n", text)
     assert ticks, text
     inner = text[ticks.end() :].removesuffix(f"\n{ticks[1]}\n\nafter")
@@ -245,7 +262,22 @@ def test_to_clean_twice_changes_nothing(text: str, role: Role) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["\n", " ", "<p>", "<b>\n", "<!--", "<a b='", "`", "```x\n", "as an AI ", "作为", "<td>"]
+    "unit",
+    [
+        "\n",
+        " ",
+        "<p>",
+        "<b>\n",
+        "<!--",
+        "<a b='",
+        "`",
+        "```x\n",
+        "as an AI ",
+        "作为",
+        "<td>",
+        "<pre><button>",
+        "<pre>\n",
+    ],
 )
 @pytest.mark.parametrize("role", ["assistant", "user"])
 def test_hostile_texts_come_to_an_end(unit: str, role: Role) -> None:

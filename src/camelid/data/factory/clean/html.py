@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from camelid.data.factory.clean.elements import Element, parse
-from camelid.data.factory.clean.markdown import fence, span
+from camelid.data.factory.clean.markdown import LANGUAGES, fence, span
 from camelid.data.factory.clean.tags import BLOCKS, known_tags, names
 
 _FURNITURE = names(
@@ -291,6 +291,8 @@ def _language(pre: Element, code: Element) -> str:
     """By a class of the code's, or by what stands over it."""
     for element in (code, pre):
         for name in _classes(element):
+            if name in LANGUAGES:
+                return name
             if match := _LANGUAGE.fullmatch(name):
                 return match[1]
     label = "" if code is pre else _over(pre, code).strip()

@@ -18,6 +18,12 @@ _CLOSING = re.compile(r"[ \t>]*(`{3,}|~{3,})[ \t]*[\r\n]*")
 _TICKS = re.compile("`+")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
+# As highlighters name them.
+LANGUAGES = frozenset(
+    "python javascript typescript java js ts jsx tsx c cpp c++ c# csharp go rust ruby php swift kotlin scala perl lua r"  # noqa: SIM905
+    " matlab sql html css scss less json yaml xml bash shell sh powershell makefile dockerfile vbnet vb arduino"
+    " markdown latex diff graphql objectivec plaintext glsl mathematica".split()
+)
 _RECENT = 8  # texts: each rule asks anew about the one that it is given
 
 

@@ -8,11 +8,12 @@ not a character of it is changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import unescape
 
 from camelid.data.factory.clean.html import to_markdown
 from camelid.data.factory.clean.markdown import Segment, fence, outside_code, prose_of, segments
+from camelid.data.factory.clean.noise import BUTTON, COPY
 from camelid.data.factory.clean.tags import BLOCKS, OWN, VOID, Tag, known_tags, names
 
 CONVERTED = "HTML written as Markdown"
@@ -53,6 +54,8 @@ _CODE_LINE = re.compile(
     r"|public|private|echo|print)\b[\w\s$.]*[=({'\"]|.*[{};(\[`]$|[\w'\"$]+ ?: .*,$"
 )
 _INDENTED = re.compile(r"^[ \t]+</?[a-zA-Z]", re.MULTILINE)
+_PRE = re.compile(r"\s*<pre\b(?!.*</pre>)")
+_COPY_BUTTON = re.compile(rf"\s*(?:{COPY}|Cop(?:y|ied)!?|复制|複製|コピーする)\s*")
 _HAN = re.compile("[㐀-䶿一-鿿]")
 _WORDS_IN_BLOCK = 6
 _GAP, _FAR = 3, 200  # lines
@@ -67,15 +70,16 @@ def without_html(text: str, *, answer: bool, asked: str = "") -> tuple[str, list
     changes: list[str] = []
     if not found and _ENTITY.search(prose_of(text)) and not _ABOUT_ESCAPING.search(text):
         text = outside_code(text, _resolved)
-        found, changes = list(known_tags(text)), [RESOLVED]
+        found, changes = list(known_tags(text)), [*changes, RESOLVED]
     if not found:
         return text, changes
     whole = found[0].begin == len(text) - len(text.lstrip())
     if (answer or whole) and any(_is_captured(tag, whole=whole) for tag in found if tag.kind == "open"):
         masked, kept = (text, []) if whole else _masked(_parts(text))
         return _settled(to_markdown(masked, kept)), [*changes, CONVERTED]
-    # tags in a text on markup or programs, or in the answer to one, may be shown as they are
-    about = any(_ABOUT.search(words) for words in (_without_tags(prose_of(text)), asked))
+    text, buttons = _without_copy_buttons(text, asked)
+    changes += buttons
+    about = _is_about(text, asked)
     text, broken = _rows_broken(text, about=about)
     parts = _parts(text)
     bare = _bare(parts)
@@ -87,6 +91,41 @@ def without_html(text: str, *, answer: bool, asked: str = "") -> tuple[str, list
         return _settled(to_markdown(masked, kept)), [*changes, CONVERTED]
     text, loosened = _loose(text, about=about)
     return text, list(dict.fromkeys(changes + broken + loosened))
+
+
+def _without_copy_buttons(text: str, asked: str) -> tuple[str, list[str]]:
+    """A page's own buttons, in a text with blocks of code or one that is not about markup; in code they are code."""
+    if "<button" not in text.lower():
+        return text, []
+    found = [tag for tag in known_tags(_bare(_parts(text))) if tag.kind != "remark"]
+    parts, done, code = [], 0, 0  # code: where the code ends that a tag was found to open
+    for i, tag in enumerate(found):
+        if tag.begin < max(done, code) or tag.kind != "open":
+            continue
+        if tag.name == "code" or (tag.name == "pre" and not _code_within(found[i + 1 :])):
+            code = next(
+                (other.end for other in found[i + 1 :] if (other.kind, other.name) == ("close", tag.name)), len(text)
+            )
+        elif tag.name == "button" and not _PROGRAM.search(tag.attributes):
+            close = next((other for other in found[i + 1 :] if other.name == "button"), None)
+            if close and close.kind == "close" and _COPY_BUTTON.fullmatch(_without_tags(text[tag.end : close.begin])):
+                parts.append(text[done : tag.begin])
+                done = close.end
+    without = "".join([*parts, text[done:]])
+    if not done or (not any((tag.kind, tag.name) == ("close", "pre") for tag in found) and _is_about(without, asked)):
+        return text, []
+    return without, [BUTTON]
+
+
+def _is_about(text: str, asked: str) -> bool:
+    """Whether a text on markup or programs, or an answer to one: there, tags may be shown as they are."""
+    return any(_ABOUT.search(words) for words in (_without_tags(prose_of(text)), asked))
+
+
+def _code_within(behind: Sequence[Tag]) -> bool:
+    """Whether a code element stands in a pre. behind: the tags behind its own"""
+    inner = next((tag for tag in behind if tag.name in ("code", "pre")), None)
+    return inner is not None and (inner.kind, inner.name) == ("open", "code")
 
 
 def _is_captured(tag: Tag, *, whole: bool) -> bool:
@@ -119,7 +158,16 @@ def _without_tags(text: str) -> str:
 
 def _parts(text: str) -> list[Segment]:
     """The segments of a text in which ticks within elements of code are no Markdown."""
-    hidden, done = [], 0
+    found, begin = [], 0
+    for part in segments(_blotted(text, lambda element: True)):
+        found.append(Segment(part.kind, text[begin : begin + len(part.text)]))
+        begin += len(part.text)
+    return found
+
+
+def _blotted(text: str, which: Callable[[str], bool]) -> str:
+    """A text with the contents of some of its pre and code elements blotted out. which: is given all of one"""
+    kept, done = [], 0
     closed = {"pre", "code"}  # those of which an end may follow
     for tag in known_tags(text):
         if tag.kind != "open" or tag.name not in closed or tag.begin < done:
@@ -127,14 +175,15 @@ def _parts(text: str) -> list[Segment]:
         end = text.find(f"</{tag.name}>", tag.end)
         if end < 0:
             closed.remove(tag.name)
-        else:
-            hidden += [text[done : tag.end], re.sub(r"[^\n]", "x", text[tag.end : end])]
+        elif which(text[tag.begin : end]):
+            kept += [text[done : tag.end], re.sub(r"[^\n]", "x", text[tag.end : end])]
             done = end
-    found, begin = [], 0
-    for part in segments("".join([*hidden, text[done:]])):
-        found.append(Segment(part.kind, text[begin : begin + len(part.text)]))
-        begin += len(part.text)
-    return found
+    return "".join([*kept, text[done:]])
+
+
+def _is_rendered(element: str) -> bool:
+    """Whether a pre or code element is one that a page shows: of its source, `<pre>{{ x }}</pre>`, that is in doubt."""
+    return "<code" in element.lower() or _ENTITY.search(element) is not None
 
 
 def _masked(parts: Iterable[Segment]) -> tuple[str, list[str]]:
@@ -154,7 +203,7 @@ def _is_page(text: str, found: Sequence[Tag], *, answer: bool, about: bool) -> b
     """Whether its tags lay it out. text: code blotted out"""
     own = {tag.name for tag in found if tag.kind != "remark"}
     doctype = any(tag.kind == "remark" and text[tag.begin + 2] != "-" for tag in found)
-    if doctype or _PROGRAM.search(text) or not own - {"br"}:
+    if doctype or not own - {"br"} or _PROGRAM.search(_blotted(text, _is_rendered)):
         return False
     whole = not text[: found[0].begin].strip(" \n\t\r0123456789/") and found[0].kind == "open"
     # code within a page is escaped, and source that is shown has none
@@ -250,7 +299,7 @@ def _with_bare(text: str) -> list[tuple[str, str]]:
 
 
 def _fenced(lines: Sequence[tuple[str, str]]) -> str:
-    marked = [_is_markup(bare) for _, bare in lines]
+    marked = [_is_markup(bare) or _opens_pre(lines, i) for i, (_, bare) in enumerate(lines)]
     if not any(marked):
         return "\n".join(line for line, _ in lines)
     result: list[str] = []
@@ -274,6 +323,14 @@ def _fenced(lines: Sequence[tuple[str, str]]) -> str:
             i = max(i, begin + 1)
             result += [line for line, _ in lines[begin:i]]
     return "\n".join(result)
+
+
+def _opens_pre(lines: Sequence[tuple[str, str]], i: int) -> bool:
+    """Whether a line begins with a pre that ends in a line behind it."""
+    if not _PRE.match(lines[i][1]):
+        return False
+    tag = next(known_tags(lines[i][1].lstrip()), None)
+    return tag is not None and tag.begin == 0 and _closing_line(lines, i + 1, ["pre"]) > i + 1
 
 
 def _follow(opened: list[str], bare: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from camelid.data.factory.clean.markdown import fences, outside_code, outside_fences
+from camelid.data.factory.clean.markdown import LANGUAGES, fences, outside_code, outside_fences
 
 COUNTER = "counter of versions removed"
 BUTTON = "buttons removed"
@@ -19,16 +19,12 @@ INVISIBLE = "invisible characters removed"
 SPACE = "unusual spaces made plain"
 TRIMMED = "blank ends trimmed"
 
-_COPY = r"(?:Copy code|复制代码|複製程式碼)"
+COPY = r"(?:Copy code|复制代码|複製程式碼)"
 _CODE_HEAD = re.compile(
-    rf"(?P<ticks>[ \t>]*`{{3,}})[ \t]*\r?\n?[ \t]*(?P<name>[\w+#.-]*?)[ \t]*(?:{_COPY})+[ \t]*\r?\n?"
+    rf"(?P<ticks>[ \t>]*`{{3,}})[ \t]*\r?\n?[ \t]*(?P<name>[\w+#.-]*?)[ \t]*(?:{COPY})+[ \t]*\r?\n?"
 )
-_LANGUAGES = (
-    r"(?:python|javascript|typescript|java|js|ts|jsx|tsx|c|cpp|c\+\+|c#|csharp|go|rust|ruby|php|swift|kotlin|scala|perl"
-    r"|lua|r|matlab|sql|html|css|scss|less|json|yaml|xml|bash|shell|sh|powershell|makefile|dockerfile|vbnet|vb|arduino"
-    r"|markdown|latex|diff|graphql|objectivec|plaintext|glsl|mathematica|css|csharp)"
-)
-_COPY_IN_TEXT = re.compile(rf"^(?:(?P<name>{_LANGUAGES}){_COPY}[ \t]*\n?|[ \t]*{_COPY}[ \t]*(?:\n|\Z))", re.MULTILINE)
+_LANGUAGES = "|".join(re.escape(name) for name in sorted(LANGUAGES))
+_COPY_IN_TEXT = re.compile(rf"^(?:(?P<name>(?:{_LANGUAGES})){COPY}[ \t]*\n?|[ \t]*{COPY}[ \t]*(?:\n|\Z))", re.MULTILINE)
 _BUTTON_LINE = re.compile(
     r"^[ \t]*(?:Copied!|content_copy|Regenerate response|Stop generating|Share Prompt|重新生成(?:回答)?|停止生成"
     r"|지금 번역하기|Use code with caution\.?(?: ?\[?Learn more\]?(?:\([^)\n]*\))?\.?)?"
