@@ -57,3 +57,20 @@ def test_what_is_made_is_read(verb: str, tmp_path: Path) -> None:
         assert (told["options"]["max_new_tokens"], told["options"]["temperature"]) == (LONGEST, TEMPERATURE), (
             "as own is"
         )
+
+
+def test_a_dry_run_says_what_answers_cost_at_most(tmp_path: Path) -> None:
+    given = tmp_path / "asked.jsonl"
+    given.write_text('{"question": "Why is the sky blue?"}\n{"question": "Who?"}\n{"nothing": 1}\n', encoding="utf-8")
+    with scripted_endpoint(_said) as (url, server):
+        arguments = ["data", "answer", given, "-o", tmp_path / "made.jsonl", "--teacher", f"{url}#m", "--dry-run"]
+        arguments += ["--max-new-tokens", "100", "--price", "1000,10000"]
+        code, out, err = camelid(*arguments, "--json")
+        assert code == 0, err
+        assert not server.asked
+    told = json.loads(out)
+    assert (told["questions"], told["prompt_tokens"], told["completion_tokens"]) == (2, 6 + 2, 200)
+    assert (told["cost"], told["first_question"]) == (2.008, "Why is the sky blue?")
+    code, _, err = camelid(*arguments)
+    assert (code, "about 8 tokens of theirs, at most 200 of answers, at most $2.01" in err) == (0, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["asked.jsonl"], "a dry run leaves nothing"

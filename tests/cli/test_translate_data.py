@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from program import camelid
 from scripted_endpoint import scripted_endpoint, whole
+
+from camelid.data.factory.scripted import rough_tokens
+from camelid.data.factory.translate.job import frame
 
 WORDS = {
     "Name a fruit that is red.": "说出一种红色的水果。",
@@ -69,6 +73,32 @@ def test_rows_in_are_rows_kept_and_rows_set_aside(tmp_path: Path) -> None:
         assert "4 rows = 2 used + 2 dropped" in err
 
 
+def test_a_dry_run_counts_what_is_asked_and_asks_nobody(tmp_path: Path) -> None:
+    given, output = tmp_path / "en.jsonl", tmp_path / "zh.jsonl"
+    rows = [{"instruction": "Name a fruit that is red.", "output": words} for words in ("An apple.", "苹果。")]
+    rows.append({"instruction": "Name a fruit that is red.", "output": ""})
+    given.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    with scripted_endpoint(_said) as (url, server):
+        arguments = ["data", "translate", given, "-o", output, "--to", "zh", "--teacher", f"{url}#gpt-4o"]
+        code, out, err = camelid(*arguments, "--dry-run", "--json")
+        assert code == 0, err
+        dry = json.loads(out)
+        assert not server.asked
+        assert [path.name for path in tmp_path.iterdir()] == ["en.jsonl"], "a dry run leaves nothing"
+        code, out, err = camelid(*arguments, "--json")
+        assert code == 0, err
+        assert dry["questions"] == sum(server.asked.values()) == 2, "what is known, or in the language, is not asked"
+    # four bytes are a token: 25 and 9 of the sources, each with the frame around it
+    assert dry["completion_tokens"] == pytest.approx(25 / 4 + 9 / 4, abs=2)
+    assert dry["prompt_tokens"] - dry["completion_tokens"] == pytest.approx(2 * rough_tokens(frame("zh")), abs=2)
+    assert dry["cost"] == pytest.approx((dry["prompt_tokens"] * 2.5 + dry["completion_tokens"] * 10) / 1e6, abs=1e-6)
+    assert dry["first_question"].endswith("<text>\nName a fruit that is red.\n</text>")
+    code, out, _ = camelid(*arguments, "--dry-run", "--back-translate", "0.5", "--json")
+    assert json.loads(out)["questions"] == 4
+    code, _, err = camelid(*arguments, "--dry-run")
+    assert (code, "2 questions: about" in err) == (0, True)
+
+
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     given = tmp_path / "en.jsonl"
     given.write_text('{"instruction": "Count to 12 please.", "output": "12"}\n', encoding="utf-8")
@@ -77,6 +107,8 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         ("--to", "zh"): "--teacher: is needed",
         ("--script", "simplified", "--teacher", "smollm2"): "--script asks no teacher",
         ("--script", "simplified", "--to", "en"): "--script asks no teacher",
+        ("--script", "simplified", "--dry-run"): "--script asks no teacher",
+        ("--dry-run",): "--to: is needed",
     }.items():
         code, _, err = camelid("data", "translate", given, "-o", tmp_path / "x.jsonl", *arguments)
         assert (code, words in err, err.count("\n")) == (2, True, 1), err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid.cli.console import quiet, say
+from camelid.cli.data.estimate import Estimate
 from camelid.cli.data.lesson import lesson
 from camelid.cli.data.results import files_of
 from camelid.cli.data.teacher_options import TeacherOptions
@@ -18,6 +19,8 @@ from camelid.data.factory.faults import Fault
 from camelid.data.factory.output import Output
 from camelid.data.factory.teacher import AskAll
 from camelid.data.ledger import Ledger
+from camelid.data.records import Rejection
+from camelid.runs.meter import Meter
 
 Made = Callable[[Iterable[Question], AskAll, Output], Iterator[Fault | None]]
 
@@ -34,6 +37,18 @@ def answer(
 
     verb = "answer" if sources else "replay"
     return _run(verb, sources, output, teacher, asdict(settings), made, overwrite=overwrite, as_json=as_json)
+
+
+def rehearse(sources: Sequence[str], teacher: TeacherOptions | None, settings: Settings, *, as_json: bool) -> int:
+    """What would be asked, and how much at most: every answer as long as it may be."""
+    ledger, unreadable = Ledger(), list[Rejection]()
+    estimate = Estimate(lambda ask: ask.max_new_tokens)
+    announce = quiet if as_json else say
+    questions = read_questions(sources, ledger=ledger, on_reject=unreadable.append, announce=announce)
+    with Meter("questions", lambda: ledger.share) as meter:
+        for _ in answer_all(questions, estimate, settings):
+            meter.step()
+    return estimate.tell(teacher, bound="at most", as_json=as_json)
 
 
 def evolved(

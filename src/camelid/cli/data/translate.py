@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from camelid.cli.console import quiet, say
+from camelid.cli.data.estimate import Estimate
 from camelid.cli.data.lesson import lesson
 from camelid.cli.data.results import files_of, tell
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.output import Output
 from camelid.data.factory.rows import read_rows
-from camelid.data.factory.translate.job import Done, translate_rows
+from camelid.data.factory.scripted import rough_tokens
+from camelid.data.factory.translate.job import Done, frame, translate_rows
 from camelid.data.factory.translate.script import Script, converter
 from camelid.data.ledger import Ledger
+from camelid.data.records import Rejection
 from camelid.data.skills.draw import Language
 from camelid.runs.meter import Meter
 
@@ -47,6 +50,24 @@ def translate(
             more["mean_score"] = round(sum(scores) / len(scores), 4)
         settings = {"to": target, "back_translate": least_score}
         return given.end(settings, files_of(ledger), as_json=as_json, **more)
+
+
+def rehearse(
+    sources: Sequence[str],
+    target: Language,
+    teacher: TeacherOptions | None,
+    *,
+    least_score: float | None,
+    as_json: bool,
+) -> int:
+    """What would be asked, and how much of it; a translation is taken to be as long as its source."""
+    ledger, unreadable = Ledger(), list[Rejection]()
+    estimate = Estimate(lambda ask: max(1, rough_tokens(ask.messages[0][1]) - rough_tokens(frame(target))))
+    rows = read_rows(sources, ledger=ledger, on_reject=unreadable.append, announce=quiet if as_json else say)
+    with Meter("rows", lambda: ledger.share) as meter:
+        for _ in translate_rows(rows, estimate, target):
+            meter.step()
+    return estimate.tell(teacher, times=1 if least_score is None else 2, as_json=as_json)
 
 
 def convert_script(sources: Sequence[str], output: Path, script: Script, *, overwrite: bool, as_json: bool) -> int:

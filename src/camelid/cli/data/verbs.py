@@ -14,6 +14,7 @@ from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.cli.ending import Debug, Json, end
 
 T = TypeVar("T")
+Language = Literal["zh", "en"]
 
 data = typer.Typer(help="Make, translate, clean and judge data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,6 +23,9 @@ Sources = Annotated[
 ]
 OutputFile = Annotated[Path, typer.Option("--output", "-o", help="JSON Lines file to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the output if it is there")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="ask nobody and write nothing: show the first question and what all cost")
+]
 
 
 def with_teacher(verb: Callable[..., None]) -> Callable[..., None]:
@@ -138,9 +142,7 @@ def generate(
         typer.Option(help="chat asks as one asks a chat model; text is gone on with, which small models do better"),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="of the prompts")] = 42,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="ask nobody and write nothing: show the first question and what all cost")
-    ] = False,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -162,7 +164,7 @@ def translate(
     sources: Sources,
     output: OutputFile,
     teacher: TeacherOptions | None,
-    to: Annotated[Literal["zh", "en"] | None, typer.Option(help="language to translate into, with a teacher")] = None,
+    to: Annotated[Language | None, typer.Option(help="language to translate into, with a teacher")] = None,
     script: Annotated[
         Literal["simplified", "traditional", "taiwan", "hongkong"] | None,
         typer.Option(help="Chinese script to convert into, by OpenCC, without a teacher"),
@@ -173,21 +175,28 @@ def translate(
             help="have each translated back too; set aside what is less like its source (ROUGE-L)", min=0, max=1
         ),
     ] = None,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Translate every text of every row, checked; what is wrong twice is set aside. Ended or killed, it goes on."""
-    from camelid.cli.data.translate import convert_script
+    from camelid.cli.data.translate import convert_script, rehearse
     from camelid.cli.data.translate import translate as run
 
     if script is not None:
-        alone = _alone("--script asks no teacher and needs no language", to, teacher, back_translate)
+        alone = _alone("--script asks no teacher and needs no language", to, teacher, back_translate, dry_run or None)
         end(lambda: alone() or convert_script(sources, output, script, overwrite=overwrite, as_json=as_json), debug)
+
+    def target() -> Language:
+        return _given(to, "--to", "--to zh, --to en or --script simplified")
+
+    if dry_run:
+        end(lambda: rehearse(sources, target(), teacher, least_score=back_translate, as_json=as_json), debug)
     end(
         lambda: run(
-            sources, output, _given(to, "--to", "--to zh, --to en or --script simplified"), _needed(teacher),
-            least_score=back_translate, overwrite=overwrite, as_json=as_json,
+            sources, output, target(), _needed(teacher), least_score=back_translate, overwrite=overwrite,
+            as_json=as_json,
         ),
         debug,
     )  # fmt: skip
@@ -211,15 +220,19 @@ def answer(
     system: Annotated[str | None, typer.Option(help="system prompt where a question has none")] = None,
     max_new_tokens: Longest = 1024,
     temperature: Temperature = 0.0,
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Have a teacher answer questions of yours; answers that were there are put aside."""
     from camelid.cli.data.answer import answer as run
+    from camelid.cli.data.answer import rehearse
     from camelid.data.factory.answers.answer import Settings
 
     settings = Settings(max_new_tokens, temperature, system)
+    if dry_run:
+        end(lambda: rehearse(sources, teacher, settings, as_json=as_json), debug)
     end(lambda: run(sources, output, _needed(teacher), settings, overwrite=overwrite, as_json=as_json), debug)
 
 

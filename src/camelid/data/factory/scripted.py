@@ -25,9 +25,10 @@ class ScriptedTeacher:
             said = self._script(ask)
             if isinstance(said, str):
                 prompt = "".join(words for _, words in ask.messages)
-                said = Answer(said, "stop", _tokens(prompt), _tokens(said))
+                said = Answer(said, "stop", rough_tokens(prompt), rough_tokens(said))
             hear(place, said)
 
 
-def _tokens(text: str) -> int:
+def rough_tokens(text: str) -> int:
+    """How many tokens a text may be, for whom no tokenizer is known."""
     return len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN + 1

@@ -87,6 +87,11 @@ def translate_rows(
             yield _done(row, some, score, least_score)
 
 
+def frame(target: Language) -> str:
+    """What a teacher is told around each text."""
+    return _HOW[target].format(again="", text="")
+
+
 def _needs(text: _Text, target: Language) -> bool:
     """Whether there is something to translate; a text in the language already, or code alone, is taken as it is."""
     text.result = text.source
