@@ -136,11 +136,13 @@ class SimilarityPool:
         found: dict[int, list[tuple[int, float]]] = {}
         groups = _by_length(encoded)
         for length, places in groups.items():
-            low, high = self._lengths(length)
-            others = [place for other, same in groups.items() if low <= other <= high for place in same]
+            _, high = self._lengths(length)
+            # two lengths are compared once, by the shorter; one with itself in both directions
+            others = [place for other, same in groups.items() if length <= other <= high for place in same]
             for row, column, score in self._above(encoded, places, [encoded[place] for place in others]):
-                if others[column] < row:
-                    found.setdefault(row, []).append((others[column], score))
+                place = others[column]
+                if place < row or len(encoded[place]) > length:
+                    found.setdefault(max(row, place), []).append((min(row, place), score))
         for pairs in found.values():
             pairs.sort()
         return found
@@ -171,7 +173,7 @@ class SimilarityPool:
                 dtype=np.float32,
                 workers=-1,
             )
-            for row, column in zip(*np.nonzero(scores), strict=True):
+            for row, column in zip(*np.nonzero(scores > 0), strict=True):
                 n, m = len(encoded[some[row]]), len(texts[column])
                 score = rouge_l(round(float(scores[row, column]) * (n + m) / 2), n, m)
                 if score > self.threshold:
