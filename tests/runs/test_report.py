@@ -88,6 +88,7 @@ def report(folder: Path, word: str = "word", *, language: Any = "en", bare: bool
             samples=[Sample(word, word, word, word), Sample(word, "", " ", "zh")],
             retention=Retention(
                 skills=[Skill(word, Share(5, 240), Share(235, 240), word), Skill("en", Share(0, 100), Share(99, 100))],
+                general=[Skill(word, Share(3, 20), Share(2, 20), word)],
                 kept=Share(44, 46),
                 perplexity=[Perplexity(word, 10.7, 11.31, word), Perplexity("zh", 80.0, 96.0)],
             ),
@@ -118,6 +119,8 @@ def test_it_says_what_it_was_given(tmp_path: Path) -> None:
         "was 1.5%",
         "2.1% → 97.9%",
         "44 of 46 still right",
+        "Short tasks, each with one right answer",
+        "15% → 10%",
         "95% interval 85.5% to 98.8%",
         "+5.7%",
         "+20%",

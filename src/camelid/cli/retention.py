@@ -95,7 +95,7 @@ def for_report(figures: dict[str, Any] | None) -> Retention | None:
         return None
     plain = figures["plain_questions"]
     return Retention(
-        skills=[
+        general=[
             Skill(
                 _LANGUAGES[k][0],
                 Share(v["before"], v["asked"]),

@@ -48,9 +48,12 @@ class Perplexity:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What was learnt and what was forgotten. `kept`: of the plain questions that the base answered, still right."""
+    """What was learnt and what was forgotten. `skills`: what was taught; `general`: short tasks that nothing was taught
+    of; `kept`: of the plain questions that the base answered, still right.
+    """
 
     skills: Sequence[Skill] = ()
+    general: Sequence[Skill] = ()
     kept: Share | None = None
     perplexity: Sequence[Perplexity] = ()
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from camelid.runs.chart import Line, line_chart, smoothed
 from camelid.runs.interval import Share
-from camelid.runs.report_data import Cost, Retention, Sharing, TaskScore
+from camelid.runs.report_data import Cost, Retention, Sharing, Skill, TaskScore
 from camelid.runs.report_run import RunFacts
 from camelid.runs.report_words import WORDS, Words, percent, size, spoken_count, spoken_duration
 
@@ -53,9 +53,7 @@ def tile_parts(
     return tiles
 
 
-def skill_parts(retention: Retention | None) -> list[Part]:
-    if retention is None:
-        return []
+def skill_parts(skills: Sequence[Skill]) -> list[Part]:
     return [
         {
             "name": Words(skill.name, skill.name_zh or skill.name),
@@ -64,7 +62,7 @@ def skill_parts(retention: Retention | None) -> list[Part]:
             "after": percent(skill.after.value),
             "picture": _dumbbell(skill.before, skill.after),
         }
-        for skill in retention.skills
+        for skill in skills
     ]
 
 

@@ -115,6 +115,7 @@ WORDS = {
     "forgotten_lead": Words(
         "General ability that the training data says nothing about.", "训练数据没有涉及的通用能力。"
     ),
+    "general": Words("Short tasks, each with one right answer", "小题（每题只有一个正确答案）"),
     "kept": Words("Plain questions that the base answers rightly", "基座模型答对的常识题"),
     "kept_text": Words("{right} of {total} still right", "{total} 题中 {right} 题仍然答对"),
     "interval": Words("95% interval {low} to {high}", "95% 置信区间 {low} 至 {high}"),
