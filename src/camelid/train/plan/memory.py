@@ -11,7 +11,7 @@ from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
 NOTHING = Moment(0, 0, 0)
-_HOLES, _LENGTHS = 0.9, 4
+_HOLES, _LENGTHS = 0.8, 4
 _HOLES_ANSWERING = 0.3
 
 
