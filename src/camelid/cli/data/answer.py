@@ -19,7 +19,6 @@ from camelid.data.factory.faults import Fault
 from camelid.data.factory.output import Output
 from camelid.data.factory.teacher import AskAll
 from camelid.data.ledger import Ledger
-from camelid.data.records import Rejection
 from camelid.runs.meter import Meter
 
 Made = Callable[[Iterable[Question], AskAll, Output], Iterator[Fault | None]]
@@ -41,10 +40,9 @@ def answer(
 
 def rehearse(sources: Sequence[str], teacher: TeacherOptions | None, settings: Settings, *, as_json: bool) -> int:
     """What would be asked, and how much at most: every answer as long as it may be."""
-    ledger, unreadable = Ledger(), list[Rejection]()
-    estimate = Estimate(lambda ask: ask.max_new_tokens)
+    ledger, estimate = Ledger(), Estimate(lambda ask: ask.max_new_tokens)
     announce = quiet if as_json else say
-    questions = read_questions(sources, ledger=ledger, on_reject=unreadable.append, announce=announce)
+    questions = read_questions(sources, ledger=ledger, on_reject=lambda one: None, announce=announce)
     with Meter("questions", lambda: ledger.share) as meter:
         for _ in answer_all(questions, estimate, settings):
             meter.step()

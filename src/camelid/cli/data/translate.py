@@ -17,7 +17,6 @@ from camelid.data.factory.scripted import rough_tokens
 from camelid.data.factory.translate.job import Done, frame, translate_rows
 from camelid.data.factory.translate.script import Script, converter
 from camelid.data.ledger import Ledger
-from camelid.data.records import Rejection
 from camelid.data.skills.draw import Language
 from camelid.runs.meter import Meter
 
@@ -61,9 +60,9 @@ def rehearse(
     as_json: bool,
 ) -> int:
     """What would be asked, and how much of it; a translation is taken to be as long as its source."""
-    ledger, unreadable = Ledger(), list[Rejection]()
-    estimate = Estimate(lambda ask: max(1, rough_tokens(ask.messages[0][1]) - rough_tokens(frame(target))))
-    rows = read_rows(sources, ledger=ledger, on_reject=unreadable.append, announce=quiet if as_json else say)
+    ledger, around = Ledger(), rough_tokens(frame(target))
+    estimate = Estimate(lambda ask: max(1, rough_tokens(ask.messages[0][1]) - around))
+    rows = read_rows(sources, ledger=ledger, on_reject=lambda one: None, announce=quiet if as_json else say)
     with Meter("rows", lambda: ledger.share) as meter:
         for _ in translate_rows(rows, estimate, target):
             meter.step()
