@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from camelid.cli.console import print_json, say
-from camelid.cli.data.teacher import prices_of
+from camelid.cli.data.teacher import dollars, known_prices
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.scripted import rough_tokens
 from camelid.data.factory.teacher import Ask
@@ -37,10 +37,9 @@ class Estimate:
         """Say what it would be. times: that each question is asked; bound: of the tokens of the answers."""
         asked, prompt, completion = (times * n for n in (len(self._asked), self.prompt, self.completion))
         told: dict[str, object] = {"questions": asked, "prompt_tokens": prompt, "completion_tokens": completion}
-        prices = prices_of(teacher.teacher.partition("#")[2], teacher) if teacher and teacher.remote else None
         cost = ""
-        if prices is not None:
-            told["cost"] = round((prompt * prices[0] + completion * prices[1]) / 1e6, 6)
+        if (prices := known_prices(teacher)) is not None:
+            told["cost"] = dollars(prompt, completion, prices)
             cost = f", {bound} ${told['cost']:.2f}"
         first = self.first.messages[-1][1] if self.first else ""
         if as_json:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from camelid.cli.console import print_json, say
 from camelid.cli.data.lesson import lesson
-from camelid.cli.data.teacher import prices_of
+from camelid.cli.data.teacher import dollars, known_prices
 from camelid.cli.data.teacher_options import TeacherOptions
 from camelid.data.factory.make.rehearsal import Rehearsal, kept_back
 from camelid.data.factory.make.rules import in_language
@@ -89,10 +89,8 @@ def rehearse(options: MakeOptions, teacher: TeacherOptions | None, *, as_json: b
             }
     scale = options.count / max(1, out.written)
     told["for_all"] = {name: round(told[name] * scale) for name in ("calls", "prompt_tokens", "completion_tokens")}
-    if teacher is not None and teacher.remote:
-        prices = prices_of(teacher.teacher.partition("#")[2], teacher)
-        if prices is not None:
-            told["for_all"]["cost"] = round(scale * (prompt * prices[0] + completion * prices[1]) / 1e6, 6)
+    if (prices := known_prices(teacher)) is not None:
+        told["for_all"]["cost"] = dollars(scale * prompt, scale * completion, prices)
     if as_json:
         print_json({**told, "first_question": fake.asked[0].messages[-1][1]})
         return 0

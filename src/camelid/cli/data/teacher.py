@@ -52,7 +52,7 @@ class Desk:
         told: dict[str, Any] = {"name": self.name, "answers": len(self.journal), "prompt_tokens": prompt}
         told["completion_tokens"] = completion
         if self.prices is not None:
-            told["cost"] = round((prompt * self.prices[0] + completion * self.prices[1]) / 1e6, 6)
+            told["cost"] = dollars(prompt, completion, self.prices)
         return told
 
 
@@ -159,6 +159,16 @@ def _local(
         yield GeneratorTeacher(opened.generator, seed, deadline, watch.piece), None
     finally:
         opened.generator.close()
+
+
+def dollars(prompt: float, completion: float, prices: tuple[float, float]) -> float:
+    """What so many tokens of prompts and of answers cost. prices: of a million of each"""
+    return round((prompt * prices[0] + completion * prices[1]) / 1e6, 6)
+
+
+def known_prices(options: TeacherOptions | None) -> tuple[float, float] | None:
+    """Those of the endpoint that is named; None for a local model, for nobody, and where nothing is said."""
+    return prices_of(options.teacher.partition("#")[2], options) if options is not None and options.remote else None
 
 
 def prices_of(model: str, options: TeacherOptions) -> tuple[float, float] | None:
