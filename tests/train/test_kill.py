@@ -28,24 +28,23 @@ def _kill(folder: Path, base: str, method: str, kills: int) -> dict[str, int]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _holds(report: dict[str, int], kills: int) -> None:
+@pytest.mark.parametrize(
+    ("base", "method", "kills"),
+    [
+        pytest.param("tiny", "lora", 8, id="a-few-lora"),
+        pytest.param("tiny", "full", 8, id="a-few-full", marks=pytest.mark.slow),
+        pytest.param("nano", "lora", 100, id="a-hundred-lora", marks=pytest.mark.slow),
+        pytest.param("nano", "full", 100, id="a-hundred-full", marks=pytest.mark.slow),
+    ],
+)
+def test_kills(tmp_path: Path, base: str, method: str, kills: int) -> None:
+    if base == "tiny" or converted_preset(base) is None:
+        base = str(tiny_base())
+    report = _kill(tmp_path, base, method, kills)
+    print(report)
     assert report["kills"] == kills
     assert report["wedged"] == report["lost"] == 0
     assert report["identical"] == report["finished"] >= 1
     # a handful of kills is too few for a share: there, one inside a save must do
     assert report["inside_save"] >= (0.3 * kills if kills >= 50 else 1)
     assert report["resumed"] >= 0.4 * kills, "the kills must land after a first checkpoint to prove anything"
-
-
-@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
-def test_a_few_kills(tmp_path: Path, method: str) -> None:
-    _holds(_kill(tmp_path, str(tiny_base()), method, 8), 8)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_hundred_kills_on_nano(tmp_path: Path, method: str) -> None:
-    base = "nano" if converted_preset("nano") is not None else str(tiny_base())
-    report = _kill(tmp_path, base, method, 100)
-    print(report)
-    _holds(report, 100)
