@@ -91,11 +91,12 @@ class Encoder:
             copy = Tokenizer.from_str(self._source)
             copy.encode_special_tokens = True
             self._first_separator = _next_id(copy, introducer)
-            copy.add_tokens([AddedToken(introducer + chr(_FIRST_NUMBER), normalized=False)])
+            separators = [AddedToken(introducer + chr(_FIRST_NUMBER), normalized=False)]
             for token, number in self._numbers.items():
                 added = self.vocabulary.added.get(token)
                 flags = {"lstrip": added.lstrip, "rstrip": added.rstrip} if added is not None else {}
-                copy.add_tokens([AddedToken(introducer + chr(_FIRST_NUMBER + number), normalized=False, **flags)])
+                separators.append(AddedToken(introducer + chr(_FIRST_NUMBER + number), normalized=False, **flags))
+            copy.add_tokens(separators)  # at once: each call builds the tokenizer's trie anew (Gemma has 6,000 of them)
             last = copy.token_to_id(introducer + chr(_FIRST_NUMBER + len(self._numbers)))
             if last != self._first_separator + len(self._numbers):
                 raise RuntimeError(f"the separators of {self.vocabulary.name} did not get the ids that follow its own")
