@@ -28,7 +28,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 def needing(plan: Plan, peak: float, price: float = 1.0) -> Plan:
     """The plan with another peak, so many times as slow."""
-    pace = replace(plan.pace, token=plan.pace.token * price, update=plan.pace.update * price)
+    now = plan.pace
+    pace = replace(now, token=now.token * price, learnt=now.learnt * price, update=now.update * price)
     return replace(plan, memory=replace(plan.memory, peak=peak, parts={PROGRAM: 0.0}), pace=pace)
 
 

@@ -89,7 +89,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Of the steps, as a run counts them: without evaluations, checkpoints and what measures forgetting."""
-        return self.work.computed * self.pace.token + self.work.steps * self.pace.update
+        return self.pace.rows(self.work.computed, self.work.trained) + self.work.steps * self.pace.update
 
     @property
     def evaluation(self) -> float:
@@ -98,7 +98,8 @@ class Plan:
             return 0.0
         every = steps_between(self.recipe.eval_steps, self.work.steps)
         times = 2 + (self.work.steps // every if every else 0)
-        return times * self.work.held_out * self.pace.token / 3
+        learnt = self.work.held_out * self.work.trained / self.work.computed
+        return times * self.pace.rows(self.work.held_out, learnt) / 3
 
 
 class Drafter:
@@ -315,9 +316,11 @@ class Drafter:
 
         mine = reckoned(of_row, of_update, len(work.rows[0].tree), dtype)
         theirs = reckoned(*timed.effort, len(timed.work.rows[0].tree), timed.dtype)
+        times = mine.token / theirs.token
         return replace(
             timed.pace,
-            token=timed.pace.token * mine.token / theirs.token,
+            token=timed.pace.token * times,
+            learnt=timed.pace.learnt * times,
             update=timed.pace.update * mine.update / max(theirs.update, 1e-12),
         )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from camelid.data.pack import Row
@@ -15,17 +17,24 @@ from camelid.train.plan.phases import Work
 from camelid.train.setup import Setup
 
 _REACHED = 0.5  # of a GPU's data sheet, in the products of a training step
-_PATIENCE = 6.0  # seconds of one pass over the rows that are timed, of five or so
+_PATIENCE = 6.0  # seconds after which no further row is timed, and none once more
+_TIMES = 3  # that each row is timed
 _DISPATCH = 8e-6  # seconds that an operation costs however small it is
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds. token: a computed token of a row, forward and backward; update: the end of an optimiser step."""
+    """Seconds. token: a computed token of a row, forward and backward, beside it what a learnt one takes (the head);
+    update: the end of an optimiser step."""
 
     token: float
+    learnt: float
     update: float
     measured: bool
+
+    def rows(self, computed: float, learnt: float) -> float:
+        """Of rows that have so many tokens together."""
+        return self.token * computed + self.learnt * learnt
 
 
 def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row]) -> Pace:
@@ -43,22 +52,24 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
     while taken < len(rows) and cold < _PATIENCE:
         cold += _row(shallow, rows[taken])
         taken += 1
-    rows, times = rows[:taken], 2 if cold < _PATIENCE else 1
-    warm = _best(shallow, rows, times)
+    rows = rows[:taken]
+    warm = _mean(shallow, rows)
     update = _update(shallow)
     del shallow
     deep = make(second)
     _row(deep, rows[0])
-    each = max(0.0, _best(deep, rows, times) - warm) / (second - first)
+    each = max(0.0, _mean(deep, rows) - warm) / (second - first)
     each_update = max(0.0, _update(deep) - update) / (second - first)
-    further = layers - first
-    tokens = sum(len(row.tree) for row in rows)
-    return Pace((cold + each * further) / tokens, update + each_update * further, measured=True)
+    computed = sum(len(row.tree) for row in rows)
+    learnt = sum(int(np.count_nonzero(row.learnt())) for row in rows)
+    beside = max(0.0, cold - each * first)  # what is no layer: the head, nearly all of it (and layers that are no
+    # copies of the further ones: where only the last ones learn)
+    return Pace(each * layers / computed, beside / learnt, update + each_update * (layers - first), measured=True)
 
 
 def reckoned_pace(machine: Machine, row: Work, update: Work, tokens: int, dtype: torch.dtype) -> Pace:
     """From the operations of one row of `tokens` and of an update, and the machine's rates."""
-    return Pace(seconds_of(machine, row, dtype) / tokens, seconds_of(machine, update, dtype), measured=False)
+    return Pace(seconds_of(machine, row, dtype) / tokens, 0.0, seconds_of(machine, update, dtype), measured=False)
 
 
 def seconds_of(machine: Machine, work: Work, dtype: torch.dtype) -> float:
@@ -76,15 +87,18 @@ def _row(setup: Setup, row: Row) -> float:
     return time.perf_counter() - begin
 
 
-def _best(setup: Setup, rows: Sequence[Row], times: int) -> float:
-    """Seconds of all rows, each at the best of so many times: other programs may share the machine."""
-    return sum(min(_row(setup, row) for _ in range(times)) for row in rows)
+def _mean(setup: Setup, rows: Sequence[Row]) -> float:
+    """Seconds of all rows, the mean of some passes: a run, too, pays for whatever shares the machine with it."""
+    passes: list[float] = []
+    while len(passes) < _TIMES and sum(passes) < _PATIENCE:
+        passes.append(sum(_row(setup, row) for row in rows))
+    return statistics.mean(passes)
 
 
 def _update(setup: Setup) -> float:
     parameters = list(setup.trainable.named_parameters().values())
-    best = float("inf")
-    for first in (True, False, False):  # the first makes the optimiser's state
+    times: list[float] = []
+    for first in (True, False, False, False):  # the first makes the optimiser's state
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.full_like(parameter, 1e-3)
@@ -94,5 +108,5 @@ def _update(setup: Setup) -> float:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if not first:
-            best = min(best, time.perf_counter() - begin)
-    return best
+            times.append(time.perf_counter() - begin)
+    return statistics.mean(times)

@@ -1,0 +1,44 @@
+"""The pace of a plan, drawn out from shallow models: exact where each layer and each learnt token cost the same."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camelid.data.pack import Row
+from camelid.data.tree import build_tree
+from camelid.train.plan import pace
+from camelid.train.setup import Setup
+
+UPDATE = 0.25  # seconds a layer, and as many beside the layers
+
+
+def row(tokens: int, learnt: int) -> Row:
+    weight = np.zeros(tokens, np.float32)
+    weight[tokens - learnt :] = 1
+    return Row(build_tree([np.arange(tokens, dtype=np.int32)], [weight]), (0,), tokens)
+
+
+@given(
+    sizes=st.lists(st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))), min_size=1),
+    layer=st.floats(1e-4, 1e-2),
+    head=st.floats(0, 1e-1),
+    depths=st.sampled_from([(1, 3), (5, 8)]),
+)
+def test_layers_and_head_are_told_apart(
+    sizes: list[tuple[int, int]], layer: float, head: float, depths: tuple[int, int]
+) -> None:
+    def seconds(setup: Setup, row: Row) -> float:
+        return layer * cast(Any, setup) * len(row.tree) + head * int(np.count_nonzero(row.learnt()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "_row", seconds)
+        patch.setattr(pace, "_update", lambda depth: UPDATE * (depth + 1))
+        found = pace.measured_pace(lambda depth: cast(Any, depth), depths, 30, [row(*size) for size in sizes])
+    assert found.rows(1000, 0) == pytest.approx(layer * 30 * 1000)
+    assert found.rows(0, 1000) == pytest.approx(head * 1000, abs=1e-9)
+    assert found.update == pytest.approx(UPDATE * 31)
