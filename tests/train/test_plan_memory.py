@@ -236,8 +236,9 @@ def test_holes_are_a_share_of_what_comes_and_goes(cast: bool) -> None:
     life = stretches_of(phases, Weights(file=70, cast=cast), adapter=True, exam=None, scoring=None, compiled=Compiled())
     assert {stretch.temporary for stretch in life if stretch.name != "loading"} == {210 - 50 - 10 - 5}
     made = memory_of(phases, life, Heap(floor=1000, holes=0.4))
-    assert made.stretches["forward"] == 1000 + 220 + 0.4 * 145 - 5  # gradients fill some of the holes
-    assert memory_of(phases, life, Heap(floor=1000, holes=0.01)).stretches["forward"] == 1000 + 220
+    gradients = 5
+    assert made.stretches["forward"] == pytest.approx(1000 + 220 + 0.4 * 145 - 0.25 * gradients)  # fill some holes
+    assert memory_of(phases, life, Heap(floor=1000, holes=0.005)).stretches["forward"] == 1000 + 220
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is held is told by glibc")

@@ -27,6 +27,7 @@ from camelid.model.quantised_load import quantisation_line
 from camelid.model.resolve import ADAPTER_FILE
 from camelid.model.task_info import TaskInfo
 from camelid.model.virtual_start import add_input_tokens, add_layer_tokens, continue_virtual_tokens, continues
+from camelid.runs.memory import give_back_memory
 from camelid.train.data import Rehearse, Say, TrainingData, prepare_data
 from camelid.train.distributed import World
 from camelid.train.objectives import Objective, objective_of
@@ -79,6 +80,7 @@ def prepare(
     data = prepare_data(
         recipe, vocabulary, say=say, reject=reject, world=world, now=began.get("now"), rehearse=rehearse
     )
+    give_back_memory()
     try:
         return _prepare_model(recipe, world, source, data, say, began)
     except BaseException:

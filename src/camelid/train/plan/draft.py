@@ -24,6 +24,7 @@ from camelid.model.class_head import learnt_of
 from camelid.model.layout import hidden_states
 from camelid.model.load import check_vocabulary, source_vocabulary
 from camelid.model.precision import Measurement, measure_compute_dtype
+from camelid.runs.memory import give_back_memory
 from camelid.train.data import Say, TrainingData, prepare_data
 from camelid.train.distributed import World
 from camelid.train.loop import steps_between
@@ -155,6 +156,7 @@ class Drafter:
         check_vocabulary(len(rows), data.renderer.vocabulary, self._found.source, lambda line: None)
         work = workload(recipe, data, layout)
         # the program with the data, before a model of a few layers has run in it
+        give_back_memory()
         self._floor = self._floor or resident_memory()
 
         def counted(depth: int) -> Sizes:

@@ -13,6 +13,7 @@ from camelid.train.plan.phases import Phases
 NOTHING = Moment(0, 0, 0)
 _HOLES, _LENGTHS = 0.8, 4
 _HOLES_ANSWERING = 0.3
+_FILLED = 0.25  # of the gradients, what falls into holes, as measured (dev/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Stretch:
 
     compiled: bytes of the products that oneDNN has compiled until its end and keeps
     temporary: of the small tensors, the bytes of those beside weights, gradients and optimiser state
-    filling: bytes of gradients, which are made last and fill what is unused between those
+    filling: bytes of gradients, which are made last: some of them fall into what is unused between those
     """
 
     name: str
@@ -123,7 +124,7 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
     by_name: dict[str, float] = {}
     at = NOTHING
     for stretch in life:
-        unused = max(0.0, unused_share.get(stretch.name, 0.0) * stretch.temporary - stretch.filling)
+        unused = max(0.0, unused_share.get(stretch.name, 0.0) * stretch.temporary - _FILLED * stretch.filling)
         heap = max(heap, stretch.most.small + unused)
         here = stretch.most.live if process is None else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
