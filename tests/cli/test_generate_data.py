@@ -151,7 +151,7 @@ def test_a_local_model_may_be_the_teacher(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("camelid.runs.meter._LINE_S", 0.01)
     output = tmp_path / "x.jsonl"
     arguments = ["data", "generate", "-o", output, "--teacher", tiny_base(), "--language", "en"]
-    code, _, err = camelid(*arguments, "--minutes", "0.02", "--debug")
+    code, _, err = camelid(*arguments, "--minutes", "0.1", "--debug")
     assert code in (1, 2), err
     assert re.search(r"\d+ answers, [1-9][\d,]* tokens", err), "what is slow is heard of meanwhile"
     assert output.with_suffix(".journal.jsonl").exists()
