@@ -17,7 +17,7 @@ import numpy as np
 
 from camelid.cli.console import print_json, say
 from camelid.config import Recipe, load_recipe
-from camelid.data.pack import Example, Row, pack_step
+from camelid.data.pack import Example, Row, learnt_tokens, pack_step
 from camelid.data.tasks.schemes import OUTSIDE
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import UserError
@@ -86,7 +86,7 @@ def _classes_of(data: TrainingData, example: Example) -> str:
 
 def counts(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Any]:
     """What a step computes, from its trees."""
-    trained = sum(int(np.count_nonzero(row.learnt())) for row in rows)
+    trained = learnt_tokens(rows)
     computed = sum(len(row.tree) for row in rows)
     useful = sum(row.useful for row in rows)
     return {

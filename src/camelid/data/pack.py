@@ -173,6 +173,11 @@ def _distilled(members: Sequence[Example], row: TokenTree, share: bool) -> Disti
     return Distilled(tree, nodes)
 
 
+def learnt_tokens(rows: Sequence[Row]) -> int:
+    """How many nodes of the rows are learnt."""
+    return sum(int(np.count_nonzero(row.learnt())) for row in rows)
+
+
 def total_weight(examples: Sequence[Example]) -> float:
     """Sum of the weights of what is learnt, the denominator of a step's loss."""
     return float(sum(example.learnt for example in examples))

@@ -42,7 +42,7 @@ def rehearse(sources: Sequence[str], teacher: TeacherOptions | None, settings: S
     """What would be asked, and how much at most: every answer as long as it may be."""
     ledger, estimate = Ledger(), Estimate(lambda ask: ask.max_new_tokens)
     announce = quiet if as_json else say
-    questions = read_questions(sources, ledger=ledger, on_reject=lambda one: None, announce=announce)
+    questions = read_questions(sources, ledger=ledger, announce=announce)
     with Meter("questions", lambda: ledger.share) as meter:
         for _ in answer_all(questions, estimate, settings):
             meter.step()

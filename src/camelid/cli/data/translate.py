@@ -62,7 +62,7 @@ def rehearse(
     """What would be asked, and how much of it; a translation is taken to be as long as its source."""
     ledger, around = Ledger(), rough_tokens(frame(target))
     estimate = Estimate(lambda ask: max(1, rough_tokens(ask.messages[0][1]) - around))
-    rows = read_rows(sources, ledger=ledger, on_reject=lambda one: None, announce=quiet if as_json else say)
+    rows = read_rows(sources, ledger=ledger, announce=quiet if as_json else say)
     with Meter("rows", lambda: ledger.share) as meter:
         for _ in translate_rows(rows, estimate, target):
             meter.step()

@@ -155,9 +155,9 @@ class Drafter:
         rows: Tensor = whole.lm.get_input_embeddings().weight  # type: ignore[operator]
         check_vocabulary(len(rows), data.renderer.vocabulary, self._found.source, lambda line: None)
         work = workload(recipe, data, layout)
-        # the program with the data, before a model of a few layers has run in it
-        give_back_memory()
-        self._floor = self._floor or resident_memory()
+        if not self._floor:  # the program with the data, before a model of a few layers has run in it
+            give_back_memory()
+            self._floor = resident_memory()
 
         def counted(depth: int) -> Sizes:
             return sizes(self._built(recipe, data, dtype, depth)[0])

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from camelid.data.pack import Row
+from camelid.data.pack import Row, learnt_tokens
 from camelid.train.loop import row_loss
 from camelid.train.plan.machines import Machine
 from camelid.train.plan.phases import Work
@@ -61,10 +60,14 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
     each = max(0.0, _mean(deep, rows) - warm) / (second - first)
     each_update = max(0.0, _update(deep) - update) / (second - first)
     computed = sum(len(row.tree) for row in rows)
-    learnt = sum(int(np.count_nonzero(row.learnt())) for row in rows)
-    beside = max(0.0, cold - each * first)  # what is no layer: the head, nearly all of it (and layers that are no
-    # copies of the further ones: where only the last ones learn)
-    return Pace(each * layers / computed, beside / learnt, update + each_update * (layers - first), measured=True)
+    # What is no layer: the head, nearly all of it (and what layers that learn take beyond the frozen ones).
+    beside = max(0.0, cold - each * first)
+    return Pace(
+        token=each * layers / computed,
+        learnt=beside / learnt_tokens(rows),
+        update=update + each_update * (layers - first),
+        measured=True,
+    )
 
 
 def reckoned_pace(machine: Machine, row: Work, update: Work, tokens: int, dtype: torch.dtype) -> Pace:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camelid.config import Recipe
-from camelid.data.pack import Row, pack_step
+from camelid.data.pack import Row, learnt_tokens, pack_step
 from camelid.train.data import TrainingData
 
 _STEPS = 200  # looked at; of more, these are drawn evenly
@@ -53,7 +53,7 @@ def workload(recipe: Recipe, data: TrainingData, layout: str) -> Workload:
         several=several,
         useful=useful * scale,
         computed=sum(len(row.tree) for row in rows) * scale,
-        trained=sum(float(np.count_nonzero(row.learnt())) for row in rows) * scale,
+        trained=learnt_tokens(rows) * scale,
         lengths=len({len(row.tree) for row in rows}),
         held_out=sum(len(example.ids) for example in held),
     )

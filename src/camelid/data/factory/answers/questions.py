@@ -38,7 +38,7 @@ def read_questions(
     sources: Sources,
     *,
     ledger: Ledger,
-    on_reject: Callable[[Rejection], None],
+    on_reject: Callable[[Rejection], None] | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Iterator[Question]:
     """Those of all sources in order. What cannot be used goes to `on_reject`. Raises as `read_records` does."""
