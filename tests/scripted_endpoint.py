@@ -39,6 +39,10 @@ class Scripted(BaseHTTPRequestHandler):
             type(self).most = max(self.most, self.now)
         try:
             found = type(self).script(words, count)
+        finally:  # before it is written: who has read it may ask again at once
+            with self.lock:
+                type(self).now -= 1
+        try:
             if found is None:
                 self.connection.close()
                 return
@@ -51,9 +55,6 @@ class Scripted(BaseHTTPRequestHandler):
             self.wfile.write(data)
         except OSError:
             pass  # the client has hung up
-        finally:
-            with self.lock:
-                type(self).now -= 1
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
