@@ -74,21 +74,25 @@ class Exam:
         return sum(score for score, _ in windows), sum(tokens for _, tokens in windows)
 
     def windows(self, text: str) -> list[tuple[float, int]]:
-        """The same of each of its windows, which know nothing of one another.
-
-        Each begins with bos where the tokenizer's convention says so (Gemma without it makes nonsense); else its first
-        token is given, not predicted.
-        """
-        ids, vocabulary = self._ids(text), self.generator.renderer.vocabulary
-        head = [vocabulary.id_of(vocabulary.leading_bos)] if vocabulary.leading_bos else []
-        windows = [head + ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
+        """The same of each of its windows, which know nothing of one another."""
+        windows = [window for window in self.window_ids(text) if len(window) > 1]
         examples = []
         for window in windows:
             weight = np.ones(len(window), np.float32)
             weight[0] = 0
             examples.append(Example(np.array(window, np.int32), weight, 0))
         scores = self.generator.score(examples)
-        return [(score, len(window) - 1) for score, window in zip(scores, windows, strict=True) if len(window) > 1]
+        return [(score, len(window) - 1) for score, window in zip(scores, windows, strict=True)]
+
+    def window_ids(self, text: str) -> list[list[int]]:
+        """The tokens of each window.
+
+        Each begins with bos where the tokenizer's convention says so (Gemma without it makes nonsense); else its first
+        token is given, not predicted.
+        """
+        ids, vocabulary = self._ids(text), self.generator.renderer.vocabulary
+        head = [vocabulary.id_of(vocabulary.leading_bos)] if vocabulary.leading_bos else []
+        return [head + ids[start : start + PASSAGE_TOKENS] for start in range(0, len(ids), PASSAGE_TOKENS)]
 
     def _ids(self, text: str) -> list[int]:
         return self.generator.renderer.vocabulary.backend.encode(text, add_special_tokens=False).ids

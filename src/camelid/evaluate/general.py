@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid.data.records import Conversation
-from camelid.data.skills import FAMILIES, make_skill_rows
+from camelid.data.skills import FAMILIES, SkillRow, make_skill_rows
 from camelid.evaluate.exam import TEXT_TOKENS, Exam
 from camelid.evaluate.retention import MAX_NEW_TOKENS, Question, load_questions
 from camelid.generate.base import Sampling
-from camelid.generate.local import LiveGenerator
+from camelid.generate.local import LiveGenerator, ids_of
 from camelid.runs.interval import Passages, Share, paired_rise
 
 SKILL_ROWS = 40  # half Chinese, half English
@@ -78,10 +78,28 @@ def measure_general(generator: LiveGenerator, *, questions: bool, answers: bool 
     found = generator.generate(prompts, sampling) if asked else []
     right = tuple(q.text for q, answer in zip(asked, found, strict=True) if q.answered_by(answer.text))
     skills = {}
-    if questions and answers:
-        report = exam.skills(make_skill_rows(_SEED, SKILL_ROWS, split="heldout", families=_GENERAL))
+    if tasks := _tasks() if questions and answers else []:
+        report = exam.skills(tasks)
         skills = {language: (share.right, share.total) for language, share in report.by_language.items()}
     return General({k: [(-p, n) for p, n in pairs] for k, pairs in text.items()}, len(asked), right, skills)
+
+
+def what_is_read(generator: LiveGenerator, *, questions: bool, answers: bool = True) -> dict[str, Any]:
+    """Every token that `measure_general` gives a model to read, and what it takes for right, as JSON values."""
+    exam = Exam(generator, [])
+    asked = asked_of(answers) if questions else []
+    tasks = _tasks() if questions and answers else []
+    prompts: list[Conversation | str] = [*prompts_of(asked, answers)[0], *(task.conversation for task in tasks)]
+    return {
+        "text": {k: [ids for passage in exam.passages(k) for ids in exam.window_ids(passage)] for k in TEXT_TOKENS},
+        "prompts": [ids_of(generator.renderer, prompt).tolist() for prompt in prompts],
+        "right": [*(question.accepted for question in asked), *(task.answer for task in tasks)],
+        "ends": generator.renderer.stop_ids,
+    }
+
+
+def _tasks() -> list[SkillRow]:
+    return make_skill_rows(_SEED, SKILL_ROWS, split="heldout", families=_GENERAL)
 
 
 def asked_of(answers: bool) -> list[Question]:
