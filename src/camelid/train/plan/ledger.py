@@ -8,6 +8,7 @@ real, because their values decide shapes.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _RANGES = (_ATEN.arange.default, _ATEN.arange.start, _ATEN.arange.start_step)
 # glibc gives freed memory of larger tensors back to the system at once (M_MMAP_THRESHOLD's limit); what smaller ones
 # leave is used again, but stays a part of the process
 LARGE = 32 << 20
+# between an operation and who asked for it
+_WRAPPERS = ("torch._compile", "torch._dynamo", "torch.utils._python_dispatch")
 # these only look at memory that is there
 _FREE = ("view", "reshape", "expand", "permute", "transpose", "slice", "select", "detach", "alias", "squeeze", "split")
 
@@ -101,6 +104,9 @@ class Ledger(TorchDispatchMode):
             return 1.0  # a value that is read here (a norm, a step's number) decides no size
         if func is _ATEN.index.Tensor:
             args = (args[0], [_places(index) for index in args[1]])
+        if func is _ATEN.add.Tensor and _is_sum_of_gradients(args):
+            self._work(func, args, kwargs, args[0], tensors, [args[0]])
+            return args[0]
         out = func(*args, **kwargs)
         made = [x for x in tree_leaves(out) if isinstance(x, FakeTensor)]
         for tensor in made:
@@ -140,6 +146,19 @@ class Ledger(TorchDispatchMode):
         size = self._known.pop(key)
         self._live -= size
         self._large -= size if size >= LARGE else 0
+
+
+def _is_sum_of_gradients(args: Any) -> bool:
+    """Whether autograd itself adds what comes to a tensor from two sides: head and embedding to the weight they share.
+
+    It does so in place where nobody else holds the first, but never while a mode looks on.
+    """
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_WRAPPERS):
+        frame = frame.f_back
+    first, second = args
+    engine = frame is not None and frame.f_globals.get("__name__") == "torch.autograd.graph"
+    return engine and isinstance(second, Tensor) and (first.shape, first.dtype) == (second.shape, second.dtype)
 
 
 def _places(index: Tensor | None) -> Tensor | None:

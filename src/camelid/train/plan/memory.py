@@ -13,7 +13,6 @@ from camelid.train.plan.phases import Phases
 NOTHING = Moment(0, 0, 0)
 _HOLES, _LENGTHS = 0.8, 4
 _HOLES_ANSWERING = 0.3
-_FILLED = 0.25  # of the gradients, what falls into holes, as measured (dev/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,12 @@ class Stretch:
 
     compiled: bytes of the products that oneDNN has compiled until its end and keeps
     temporary: of the small tensors, the bytes of those beside weights, gradients and optimiser state
-    filling: bytes of gradients, which are made last: some of them fall into what is unused between those
     """
 
     name: str
     most: Moment
     compiled: float = 0.0
     temporary: float = 0.0
-    filling: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,9 @@ def stretches_of(
     mapped = NOTHING if weights.cast else Moment(0, frozen.small, -frozen.small)  # a part of the file, not of the heap
 
     def kept(name: str, moment: Moment, compiled: float = 0.0) -> Stretch:
-        filling = phases.gradients.small if name in _OF_A_STEP else 0.0
-        beside = max(0.0, moment.small - base.small - phases.optimizer.small - filling)
-        return Stretch(name, moment.plus(mapped), compiled, beside, filling)
+        gradients = phases.gradients.small if name in _OF_A_STEP else 0.0
+        beside = max(0.0, moment.small - base.small - phases.optimizer.small - gradients)
+        return Stretch(name, moment.plus(mapped), compiled, beside)
 
     file = Moment(weights.file, weights.file, 0)
     life = [Stretch("loading", frozen.plus(file)) if weights.cast else kept("loading", frozen)]
@@ -124,8 +121,7 @@ def memory_of(phases: Phases, life: list[Stretch], process: Heap | None) -> Memo
     by_name: dict[str, float] = {}
     at = NOTHING
     for stretch in life:
-        unused = max(0.0, unused_share.get(stretch.name, 0.0) * stretch.temporary - _FILLED * stretch.filling)
-        heap = max(heap, stretch.most.small + unused)
+        heap = max(heap, stretch.most.small + unused_share.get(stretch.name, 0.0) * stretch.temporary)
         here = stretch.most.live if process is None else floor + stretch.most.large + heap + stretch.compiled
         by_name[stretch.name] = max(here, by_name.get(stretch.name, 0.0))
         if here > peak:
