@@ -221,8 +221,9 @@ def test_gradients_are_summed_as_a_run_sums_them(rows: int, words: int, tied: bo
     with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profile:
         step(torch.zeros)
     assert profile.profiler is not None
-    seen = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
-    real = max(accumulate(event.nbytes() for event in sorted(seen, key=lambda event: event.start_ns())))
+    events: list[Any] = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    seen = sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns())
+    real = max(accumulate(event.nbytes() for event in seen))
     with without_memory() as ledger:
         step(torch.empty)
     assert ledger.since().live == pytest.approx(real, rel=0.01)

@@ -62,8 +62,8 @@ def print_table(heads: Sequence[str], body: Iterable[Sequence[str]], *, justify:
 
 
 def _turned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    first, *others = zip(heads, *rows, strict=True)
-    return first, others
+    columns: list[Sequence[str]] = list(zip(heads, *rows, strict=True))
+    return columns[0], columns[1:]
 
 
 def _has_room(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
