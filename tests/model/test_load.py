@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from transformers import AutoModelForCausalLM
 
 from camelid.errors import UserError
 from camelid.model import load, resolve
-from camelid.model.load import Source, load_model, model_of_tensors
+from camelid.model.load import Source, load_model, load_vocabulary, model_of_tensors
 from camelid.model.presets import PRESETS
 from camelid.model.resolve import resolve as find
 
@@ -248,6 +250,27 @@ def test_an_adapters_own_tokenizer_and_template_come_first(base: Path, tmp_path:
     assert vocabulary.chat_template == "its own"
     assert vocabulary.eos_ids == (2, 1)
     assert load_model(base, dtype="float32").vocabulary.chat_template != "its own"
+
+
+def test_a_tokenizer_that_is_held_is_not_read_again(base: Path) -> None:
+    held = load_vocabulary(base)
+    assert load_model(base, dtype="float32").vocabulary is held
+    reference = weakref.ref(held)
+    del held
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize(
+    "name", ["chat_template.jinja", "generation_config.json", "additional_chat_templates/tool_use.jinja"]
+)
+def test_a_tokenizer_whose_files_changed_is_read_again(base: Path, name: str) -> None:
+    before = load_vocabulary(base)
+    (base / name).parent.mkdir(exist_ok=True)
+    (base / name).write_text("{}" if name.endswith("json") else "{{ messages }}")
+    after = load_vocabulary(base)
+    assert after is not before
+    assert after is load_vocabulary(base)
 
 
 def test_an_adapter_of_another_model_is_refused(base: Path, tmp_path: Path) -> None:
