@@ -42,3 +42,24 @@ def test_layers_and_head_are_told_apart(
     assert found.rows(1000, 0) == pytest.approx(layer * 30 * 1000)
     assert found.rows(0, 1000) == pytest.approx(head * 1000, abs=1e-9)
     assert found.update == pytest.approx(UPDATE * 31)
+
+
+@given(begins=st.integers(0, 12), lasts=st.integers(1, 20))
+def test_a_machine_that_is_slow_for_a_while_makes_a_plan_no_slower_than_it_is(begins: int, lasts: int) -> None:
+    """Nor faster than it is at its best: a slow spell that met one of the models alone would count for every layer."""
+    calls = 0
+    layer, head = 1e-3, 2e-2
+
+    def seconds(setup: Setup, row: Row) -> float:
+        nonlocal calls
+        calls += 1
+        slow = 1.5 if begins <= calls // 6 < begins + lasts else 1.0
+        return slow * (layer * cast(Any, setup) * len(row.tree) + head * int(np.count_nonzero(row.learnt())))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "_row", seconds)
+        patch.setattr(pace, "_update", lambda depth: 0.0)
+        rows = [row(40, 20), row(60, 30)]
+        found = pace.measured_pace(lambda depth: cast(Any, depth), (1, 10), 30, rows)
+    truth = layer * 30 * 1000 + head * 500
+    assert 0.95 * truth < found.rows(1000, 500) < 1.55 * truth

@@ -56,7 +56,7 @@ _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 _CACHE = int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])  # compiled products that oneDNN keeps (model/__init__.py)
 _PASSAGE = 512  # tokens of general text that are read at once when forgetting is measured
 _TIMED = 4  # rows
-_SHARE = 0.4  # of the free memory that the timed model may take
+_SHARE = 0.4  # of the free memory that the two timed models may take
 
 
 @dataclass(frozen=True)
@@ -278,19 +278,19 @@ class Drafter:
         of_row: Work,
         of_update: Work,
     ) -> Pace:
-        """Measured where the machine is this one and a few layers fit easily; else reckoned."""
+        """Measured where the machine is this one and some layers fit easily; else reckoned."""
         rows: list[Row] = sample_of(work.rows, _TIMED + 1)
         reckoned = paces.reckoned_pace(self.machine, of_row, of_update, len(work.rows[0].tree), dtype)
         if not self.machine.measured or names_layers(recipe):
             return reckoned
         layers = self._base.layers
         first = min(1 + (recipe.freeze.last_layers if recipe.method == "freeze" else 0), layers)
-        _, of_first, *_ = self._at_depth(recipe, data, dtype, work, first)
+        one, of_first, *_ = self._at_depth(recipe, data, dtype, work, first)
         # as many further layers as cost what the first model does: less would drown in the clock's noise
         each = (of_row.flops - of_first.flops) / max(1, layers - first)
         second = min(layers, first + max(2, math.ceil(of_first.flops / max(each, 1.0))))
-        needed, *_ = self._at_depth(recipe, data, dtype, work, second)
-        most = max(stretch.live for stretch in needed.stretches)
+        other, *_ = self._at_depth(recipe, data, dtype, work, second)
+        most = sum(max(stretch.live for stretch in phases.stretches) for phases in (one, other))
         if second > first and most < _SHARE * self.machine.memory:
             return paces.measured_pace(
                 lambda depth: self._setup(recipe, data, dtype, self._built(recipe, data, dtype, depth), drawn),

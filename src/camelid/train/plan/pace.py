@@ -37,14 +37,14 @@ class Pace:
 
 
 def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row]) -> Pace:
-    """Train on `rows` with two shallow models; every further layer costs what the last ones did.
+    """Train on `rows` with two shallow models, both in memory; every further layer costs what the last ones did.
 
     make: a model of a depth with random weights. The first pass over the rows compiles their products, as it will
     in the run, where hardly two rows have one length. On a slow machine only the shortest are taken.
     """
     rows = sorted(rows, key=lambda row: len(row.tree))
     first, second = depths
-    shallow = make(first)
+    shallow, deep = make(first), make(second)
     for _ in range(2):  # the first makes the gradients, the second finds them there
         _row(shallow, rows[0])
     cold, taken = 0.0, 0
@@ -52,13 +52,11 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
         cold += _row(shallow, rows[taken])
         taken += 1
     rows = rows[:taken]
-    warm = _mean(shallow, rows)
-    update = _update(shallow)
-    del shallow
-    deep = make(second)
     _row(deep, rows[0])
-    each = max(0.0, _mean(deep, rows) - warm) / (second - first)
-    each_update = max(0.0, _update(deep) - update) / (second - first)
+    warm, more = _in_turn(shallow, deep, rows)
+    update, more_update = _update(shallow), _update(deep)
+    each = max(0.0, more - warm) / (second - first)
+    each_update = max(0.0, more_update - update) / (second - first)
     computed = sum(len(row.tree) for row in rows)
     # What is no layer: the head, nearly all of it (and what layers that learn take beyond the frozen ones).
     beside = max(0.0, cold - each * first)
@@ -90,12 +88,16 @@ def _row(setup: Setup, row: Row) -> float:
     return time.perf_counter() - begin
 
 
-def _mean(setup: Setup, rows: Sequence[Row]) -> float:
-    """Seconds of all rows, the mean of some passes: a run, too, pays for whatever shares the machine with it."""
-    passes: list[float] = []
-    while len(passes) < _TIMES and sum(passes) < _PATIENCE:
-        passes.append(sum(_row(setup, row) for row in rows))
-    return statistics.mean(passes)
+def _in_turn(shallow: Setup, deep: Setup, rows: Sequence[Row]) -> tuple[float, float]:
+    """Seconds of all rows in each model, the mean of some passes: a run, too, pays for whatever shares the machine.
+
+    In turn, because what slows one model and not the other would count for every layer.
+    """
+    passes: list[tuple[float, float]] = []
+    while len(passes) < _TIMES and sum(map(sum, passes)) < 2 * _PATIENCE:
+        times = [(_row(shallow, row), _row(deep, row)) for row in rows]
+        passes.append((sum(time for time, _ in times), sum(time for _, time in times)))
+    return statistics.mean(time for time, _ in passes), statistics.mean(time for _, time in passes)
 
 
 def _update(setup: Setup) -> float:
