@@ -28,9 +28,10 @@ def row(tokens: int, learnt: int) -> Row:
     layer=st.floats(1e-4, 1e-2),
     head=st.floats(0, 1e-1),
     depths=st.sampled_from([(1, 3), (5, 8)]),
+    together=st.booleans(),
 )
 def test_layers_and_head_are_told_apart(
-    sizes: list[tuple[int, int]], layer: float, head: float, depths: tuple[int, int]
+    sizes: list[tuple[int, int]], layer: float, head: float, depths: tuple[int, int], together: bool
 ) -> None:
     def seconds(setup: Setup, row: Row) -> float:
         return layer * cast(Any, setup) * len(row.tree) + head * int(np.count_nonzero(row.learnt()))
@@ -38,7 +39,8 @@ def test_layers_and_head_are_told_apart(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pace, "_row", seconds)
         patch.setattr(pace, "_update", lambda depth: UPDATE * (depth + 1))
-        found = pace.measured_pace(lambda depth: cast(Any, depth), depths, 30, [row(*size) for size in sizes])
+        rows = [row(*size) for size in sizes]
+        found = pace.measured_pace(lambda depth: cast(Any, depth), depths, 30, rows, together=together)
     assert found.rows(1000, 0) == pytest.approx(layer * 30 * 1000)
     assert found.rows(0, 1000) == pytest.approx(head * 1000, abs=1e-9)
     assert found.update == pytest.approx(UPDATE * 31)
@@ -60,6 +62,6 @@ def test_a_machine_that_is_slow_for_a_while_makes_a_plan_no_slower_than_it_is(be
         patch.setattr(pace, "_row", seconds)
         patch.setattr(pace, "_update", lambda depth: 0.0)
         rows = [row(40, 20), row(60, 30)]
-        found = pace.measured_pace(lambda depth: cast(Any, depth), (1, 10), 30, rows)
+        found = pace.measured_pace(lambda depth: cast(Any, depth), (1, 10), 30, rows, together=True)
     truth = layer * 30 * 1000 + head * 500
     assert 0.95 * truth < found.rows(1000, 500) < 1.55 * truth

@@ -56,7 +56,7 @@ _TYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 _CACHE = int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])  # compiled products that oneDNN keeps (model/__init__.py)
 _PASSAGE = 512  # tokens of general text that are read at once when forgetting is measured
 _TIMED = 4  # rows
-_SHARE = 0.4  # of the free memory that the two timed models may take
+_SHARE = 0.4  # of the free memory that the timed models may take
 
 
 @dataclass(frozen=True)
@@ -290,13 +290,15 @@ class Drafter:
         each = (of_row.flops - of_first.flops) / max(1, layers - first)
         second = min(layers, first + max(2, math.ceil(of_first.flops / max(each, 1.0))))
         other, *_ = self._at_depth(recipe, data, dtype, work, second)
-        most = sum(max(stretch.live for stretch in phases.stretches) for phases in (one, other))
-        if second > first and most < _SHARE * self.machine.memory:
+        needs = [max(stretch.live for stretch in phases.stretches) for phases in (one, other)]
+        room = _SHARE * self.machine.memory
+        if second > first and max(needs) < room:
             return paces.measured_pace(
                 lambda depth: self._setup(recipe, data, dtype, self._built(recipe, data, dtype, depth), drawn),
                 (first, second),
                 layers,
                 rows,
+                together=sum(needs) < room,
             )
         return reckoned
 

@@ -36,15 +36,18 @@ class Pace:
         return self.token * computed + self.learnt * learnt
 
 
-def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row]) -> Pace:
-    """Train on `rows` with two shallow models, both in memory; every further layer costs what the last ones did.
+def measured_pace(
+    make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row], *, together: bool
+) -> Pace:
+    """Train on `rows` with two shallow models; every further layer costs what the last ones did.
 
-    make: a model of a depth with random weights. The first pass over the rows compiles their products, as it will
-    in the run, where hardly two rows have one length. On a slow machine only the shortest are taken.
+    make: a model of a depth with random weights; together: both are in memory at a time and take turns, because what
+    slows one of them and not the other would count for every layer. The first pass over the rows compiles their
+    products, as it will in the run, where hardly two rows have one length. On a slow machine the shortest alone.
     """
     rows = sorted(rows, key=lambda row: len(row.tree))
     first, second = depths
-    shallow, deep = make(first), make(second)
+    shallow = make(first)
     for _ in range(2):  # the first makes the gradients, the second finds them there
         _row(shallow, rows[0])
     cold, taken = 0.0, 0
@@ -52,9 +55,19 @@ def measured_pace(make: Callable[[int], Setup], depths: tuple[int, int], layers:
         cold += _row(shallow, rows[taken])
         taken += 1
     rows = rows[:taken]
-    _row(deep, rows[0])
-    warm, more = _in_turn(shallow, deep, rows)
-    update, more_update = _update(shallow), _update(deep)
+    if together:
+        deep = make(second)
+        _row(deep, rows[0])
+        warm, more = _means([shallow, deep], rows)
+        update = _update(shallow)
+    else:
+        (warm,) = _means([shallow], rows)
+        update = _update(shallow)
+        del shallow
+        deep = make(second)
+        _row(deep, rows[0])
+        (more,) = _means([deep], rows)
+    more_update = _update(deep)
     each = max(0.0, more - warm) / (second - first)
     each_update = max(0.0, more_update - update) / (second - first)
     computed = sum(len(row.tree) for row in rows)
@@ -88,16 +101,13 @@ def _row(setup: Setup, row: Row) -> float:
     return time.perf_counter() - begin
 
 
-def _in_turn(shallow: Setup, deep: Setup, rows: Sequence[Row]) -> tuple[float, float]:
-    """Seconds of all rows in each model, the mean of some passes: a run, too, pays for whatever shares the machine.
-
-    In turn, because what slows one model and not the other would count for every layer.
-    """
-    passes: list[tuple[float, float]] = []
-    while len(passes) < _TIMES and sum(map(sum, passes)) < 2 * _PATIENCE:
-        times = [(_row(shallow, row), _row(deep, row)) for row in rows]
-        passes.append((sum(time for time, _ in times), sum(time for _, time in times)))
-    return statistics.mean(time for time, _ in passes), statistics.mean(time for _, time in passes)
+def _means(setups: Sequence[Setup], rows: Sequence[Row]) -> list[float]:
+    """Seconds of all rows in each model, in turn: the mean of some passes: a run pays for its company, too."""
+    passes: list[list[float]] = []
+    while len(passes) < _TIMES and sum(map(sum, passes)) < len(setups) * _PATIENCE:
+        times = [[_row(setup, row) for setup in setups] for row in rows]
+        passes.append([sum(column) for column in zip(*times, strict=True)])
+    return [statistics.mean(column) for column in zip(*passes, strict=True)]
 
 
 def _update(setup: Setup) -> float:
