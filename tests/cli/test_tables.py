@@ -20,9 +20,9 @@ BODY = [
 ]
 
 
-def _shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, justify: str = "l") -> str:
+def _shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
-    print_table(HEADS, BODY, justify=justify)
+    print_table(HEADS, BODY, justify="l")
     return capsys.readouterr().out
 
 

@@ -41,9 +41,11 @@ def measured_pace(
 ) -> Pace:
     """Train on `rows` with two shallow models; every further layer costs what the last ones did.
 
-    make: a model of a depth with random weights; together: both are in memory at a time and take turns, because what
-    slows one of them and not the other would count for every layer. The first pass over the rows compiles their
-    products, as it will in the run, where hardly two rows have one length. On a slow machine the shortest alone.
+    make: a model of a depth with random weights
+    together: both are in memory at a time and take turns, because what slows one alone would count for every layer
+
+    The first pass over the rows compiles their products, as it will in the run, where hardly two rows have one length.
+    On a slow machine only the shortest are taken.
     """
     rows = sorted(rows, key=lambda row: len(row.tree))
     first, second = depths
@@ -102,7 +104,10 @@ def _row(setup: Setup, row: Row) -> float:
 
 
 def _means(setups: Sequence[Setup], rows: Sequence[Row]) -> list[float]:
-    """Seconds of all rows in each model, in turn: the mean of some passes: a run pays for its company, too."""
+    """Seconds of all rows in each model, which take turns.
+
+    The mean of some passes: a run, too, pays for whatever shares the machine with it.
+    """
     passes: list[list[float]] = []
     while len(passes) < _TIMES and sum(map(sum, passes)) < len(setups) * _PATIENCE:
         times = [[_row(setup, row) for setup in setups] for row in rows]
