@@ -15,6 +15,7 @@ from runs_for_tests import Finished, run, tiny_recipe
 
 from camelid.data.pack import Example, pack_step
 from camelid.errors import UserError
+from camelid.runs.memory import HeapLimit, give_back_memory
 from camelid.runs.metrics import read_metrics
 from camelid.runs.report_run import read_facts
 from camelid.runs.turning import best_evaluation, first_turn
@@ -74,6 +75,30 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path: Path, fields: dict[str, 
     curves = [[row["loss"] for row in read_metrics(f.directory.metrics_file)] for f in (whole, second)]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 4
+
+
+def test_every_row_is_watched_for_memory_and_giving_it_back_changes_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(tiny_recipe(tmp_path, output_dir=str(tmp_path / "plain"), max_steps=8))
+    held, given_back = 0, 0
+
+    def growing() -> int:
+        nonlocal held
+        held += 100 << 20
+        return held
+
+    def give_back() -> None:
+        nonlocal given_back
+        given_back += 1
+        give_back_memory()
+
+    monkeypatch.setattr(loop, "HeapLimit", lambda: HeapLimit(growing, give_back))
+    watched = run(tiny_recipe(tmp_path, output_dir=str(tmp_path / "watched"), max_steps=8))
+    assert given_back >= 1
+    assert held >> 20 >= 8 * 2 * 100  # before and after each row, of which each step has at least one
+    assert watched.outcome.losses == plain.outcome.losses
+    assert _same(watched, plain)
 
 
 def test_a_step_does_not_depend_on_how_its_rows_are_cut(tmp_path: Path) -> None:

@@ -253,10 +253,15 @@ def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}
 
 
-def test_holes_grow_with_the_lengths_of_rows() -> None:
-    grown = [holes_of(lengths) for lengths in (1, 10, 50, 1000)]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_holes_grow_with_the_lengths_of_rows(dtype: torch.dtype) -> None:
+    grown = [holes_of(lengths, dtype) for lengths in (1, 10, 50, 1000)]
     assert grown == sorted(grown)
     assert 0 < grown[0] < 0.3 < grown[1] < grown[-1] <= 1
+
+
+def test_compiled_products_leave_more_holes() -> None:
+    assert holes_of(10, torch.bfloat16) > holes_of(10, torch.float32)
 
 
 @pytest.mark.parametrize("cast", [True, False], ids=["copied", "mapped"])

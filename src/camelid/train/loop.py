@@ -25,6 +25,7 @@ from camelid.model.head import head_of, kl_to_base
 from camelid.model.heldout import held_out_nll
 from camelid.model.layout import hidden_states, trained_edges
 from camelid.runs.directory import RunDirectory
+from camelid.runs.memory import HeapLimit
 from camelid.runs.memory import peak_memory_bytes as process_peak
 from camelid.runs.metrics import MetricsLog, read_curves
 from camelid.runs.turning import first_turn
@@ -163,6 +164,7 @@ def train(
     evaluation = evaluation_rows(setup)
     every = steps_between(recipe.eval_steps, total)
     outcome = Outcome(start, "done", counters, curves=_curves_until(run, start))
+    heap = HeapLimit()
     progress.start(total, first_step=start)
     with run.metrics(from_step=start) as metrics, _prefetched(setup, start, total) as batches:
         if evaluation is not None and start == 0:
@@ -177,10 +179,11 @@ def train(
             for row in batch.rows:
                 if interrupts.requested:
                     break
-                loss = row_loss(setup, row)
-                _require_finite_loss(setup, batch.step, row, loss)
-                (loss / max(weight, 1e-12)).backward()
-                loss_sum += float(loss.detach())
+                with heap.row():
+                    loss = row_loss(setup, row)
+                    _require_finite_loss(setup, batch.step, row, loss)
+                    (loss / max(weight, 1e-12)).backward()
+                    loss_sum += float(loss.detach())
             if world.max(float(interrupts.requested)):
                 _drop_gradients(parameters)
                 outcome.stopped = "interrupted"

@@ -24,7 +24,7 @@ from camelid.model.class_head import learnt_of
 from camelid.model.layout import hidden_states
 from camelid.model.load import check_vocabulary, source_vocabulary
 from camelid.model.precision import Measurement, measure_compute_dtype
-from camelid.runs.memory import give_back_memory
+from camelid.runs.memory import give_back_memory, resident_memory
 from camelid.train.data import Say, TrainingData, prepare_data
 from camelid.train.distributed import World
 from camelid.train.loop import steps_between
@@ -34,7 +34,7 @@ from camelid.train.plan.disk import Disk, disk_of, saved_bytes
 from camelid.train.plan.exam import answering, compiled_bytes, compiled_products
 from camelid.train.plan.ledger import Ledger, Moment, without_memory
 from camelid.train.plan.locate import Located
-from camelid.train.plan.machines import Machine, resident_memory
+from camelid.train.plan.machines import Machine
 from camelid.train.plan.memory import (
     NOTHING,
     Compiled,
@@ -178,7 +178,7 @@ class Drafter:
             scoring=scoring,
             compiled=compiled,
         )
-        heap = None if self.machine.gpu else Heap(self._floor, holes_of(work.lengths))
+        heap = None if self.machine.gpu else Heap(self._floor, holes_of(work.lengths, dtype))
         memory = memory_of(phases, life, heap)
         disk = disk_of(recipe, work.steps, phases, saved, self._found)
         return Plan(recipe, self.machine, sizes(whole), work, dtype, memory, disk, pace, (of_row, of_update))

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from camelid.errors import UserError
+from camelid.runs.memory import resident_memory
 from camelid.runs.prices import CPU, GPUS
 from camelid.runs.report_data import Price
 
@@ -88,11 +89,6 @@ def available_memory() -> float:
     if limit.is_file() and (most := limit.read_text().strip()).isdigit():
         free = min(free, float(most) - float(used.read_text()))
     return free + resident_memory()
-
-
-def resident_memory() -> int:
-    """Bytes of this process that are in memory now."""
-    return psutil.Process().memory_info().rss
 
 
 _HEAP = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")

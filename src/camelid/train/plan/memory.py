@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from camelid.model.load import safetensors_header
 from camelid.train.plan.ledger import Moment
 from camelid.train.plan.phases import Phases
 
 NOTHING = Moment(0, 0, 0)
-_HOLES, _LENGTHS = 0.8, 4
+_HOLES = {torch.float32: 0.8, torch.bfloat16: 1.0}
+_LENGTHS = 4
 _HOLES_ANSWERING = 0.3
 
 
@@ -68,13 +71,13 @@ class Heap:
     holes: float
 
 
-def holes_of(lengths: int) -> float:
-    """The share of holes after rows of so many different lengths, as measured (dev/LOG.md).
+def holes_of(lengths: int, dtype: torch.dtype) -> float:
+    """The share of holes after rows of so many different lengths computed in a type, as measured (dev/LOG.md).
 
     Small blocks that outlive a row stay among the free large ones, which the next length finds too small: holes grow,
-    ever slower.
+    ever slower. In bfloat16 more, where every new product is compiled and kept.
     """
-    return _HOLES * (1 - math.exp(-lengths / _LENGTHS))
+    return _HOLES[dtype] * (1 - math.exp(-lengths / _LENGTHS))
 
 
 def stretches_of(
