@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ def test_the_less_memory_the_fewer_models_are_timed_at_once(tmp_path: Path, monk
     """Two that do not fit together are timed still, one after the other; one that does not fit alone is reckoned."""
     ways: list[int] = []
 
-    def measured(make: Callable[[int], Any], *_: Any, together: bool) -> Pace:
+    def measured(*_: Any, together: bool, **more: Any) -> Pace:
         ways.append(TOGETHER if together else APART)
         return Pace(1.0, 0.0, 1.0, measured=True)
 

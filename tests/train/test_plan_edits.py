@@ -26,6 +26,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         return Drafter(found, this_machine, Exam([], 1), print, folder).plan(recipe)
 
 
+def test_memory_that_a_run_touches_for_the_first_time_takes_its_time(plan: Plan) -> None:
+    assert 0 < plan.machine.touched < 1e-8  # ten seconds a gigabyte
+    free = replace(plan, machine=replace(plan.machine, touched=0.0))
+    assert plan.memory.stepping > 1e5
+    assert plan.seconds == pytest.approx(free.seconds + plan.machine.touched * plan.memory.stepping)
+
+
 def needing(plan: Plan, peak: float, price: float = 1.0) -> Plan:
     """The plan with another peak, so many times as slow."""
     now = plan.pace

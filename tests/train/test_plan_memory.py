@@ -249,6 +249,7 @@ def test_what_glibc_keeps_is_used_again_and_large_blocks_go_back() -> None:
     on_cpu = memory_of(phases, life, Heap(floor=1000, holes=0.1))
     assert on_cpu.stretches == {"loading": 1900, "forward": 1507, "backward": 1000 + 300 + 450 + 40 + 7}
     assert (on_cpu.peak, on_cpu.when) == (1900, "loading")
+    assert on_cpu.stepping == 1797 - 1000 - phases.weights.live
     on_gpu = memory_of(phases, life, None)
     assert on_gpu.stretches == {"loading": 900, "forward": 300, "backward": 750}
 

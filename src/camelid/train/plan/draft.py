@@ -90,7 +90,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Of the steps, as a run counts them: without evaluations, checkpoints and what measures forgetting."""
-        return self.pace.rows(self.work.computed, self.work.trained) + self.work.steps * self.pace.update
+        touching = self.machine.touched * self.memory.stepping
+        return self.pace.rows(self.work.computed, self.work.trained) + self.work.steps * self.pace.update + touching
 
     @property
     def evaluation(self) -> float:
@@ -298,6 +299,7 @@ class Drafter:
                 (first, second),
                 layers,
                 rows,
+                per_step=len(work.rows) / work.seen,
                 together=sum(needs) < room,
             )
         return reckoned

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,7 @@ _CONTEXT = 0.7e9  # bytes that CUDA, its libraries and other programs hold of a 
 class Machine:
     """memory: bytes that a run may take. flops: per second in products, by type; moved: bytes per second
 
+    touched: seconds that a byte costs when it is touched for the first time, and the system must find and clear it
     measured: the rates were measured here, else they are the data sheet's, of which ordinary training reaches a part
     """
 
@@ -36,12 +37,11 @@ class Machine:
     flops: dict[torch.dtype, float]
     moved: float
     measured: bool
+    touched: float = 0.0
 
     def with_memory(self, memory: float | None) -> Machine:
         """The same with another size of memory, where one is given."""
-        if memory is None:
-            return self
-        return Machine(self.name, self.gpu, memory, self.price, self.flops, self.moved, self.measured)
+        return self if memory is None else replace(self, memory=memory)
 
 
 # Data sheets: memory in GB; dense TFLOP/s in float32 and bfloat16; GB/s.
@@ -79,7 +79,7 @@ def this_machine(flops: dict[torch.dtype, float]) -> Machine:
         sheet = named_gpu(known) if known is not None else named_gpu("RTX 4090")
         return Machine(name, True, float(free), sheet.price, sheet.flops, sheet.moved, measured=False)
     name = f"this machine ({os.cpu_count()} cores)"
-    return Machine(name, False, available_memory(), CPU, flops, copy_rate(), measured=True)
+    return Machine(name, False, available_memory(), CPU, flops, copy_rate(), True, touch_price())
 
 
 def available_memory() -> float:
@@ -130,3 +130,18 @@ def parse_memory(text: str) -> float:
         raise UserError(f"{text!r} is no size of memory", where="--memory", mend="write 8GB, 24GB or 512MB")
     power = " kmgt".index(match[2] or " ")
     return float(match[1]) * (1024 if match[3] else 1000) ** power
+
+
+def touch_price(times: int = 3) -> float:
+    """Seconds a byte that memory costs here when it is touched for the first time: the least of some."""
+    prices: list[float] = []
+    for _ in range(times):
+        block = torch.empty(64 << 20, dtype=torch.uint8)  # so large that glibc asks the system for it anew
+        seconds: list[float] = []
+        for value in (1, 2):
+            begin = time.perf_counter()
+            block.fill_(value)
+            seconds.append(time.perf_counter() - begin)
+        prices.append(max(0.0, seconds[0] - seconds[1]) / block.nbytes)
+        del block
+    return min(prices)

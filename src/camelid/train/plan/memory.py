@@ -58,6 +58,12 @@ class Memory:
     parts: dict[str, float]
     stretches: dict[str, float]
 
+    @property
+    def stepping(self) -> float:
+        """What the steps have at most beside the program and the weights, which are there before."""
+        most = max(self.stretches.get(name, 0.0) for name in _OF_A_STEP)
+        return max(0.0, most - self.parts[PROGRAM] - self.parts.get("weights", 0.0))
+
 
 @dataclass(frozen=True)
 class Heap:

@@ -37,11 +37,18 @@ class Pace:
 
 
 def measured_pace(
-    make: Callable[[int], Setup], depths: tuple[int, int], layers: int, rows: Sequence[Row], *, together: bool
+    make: Callable[[int], Setup],
+    depths: tuple[int, int],
+    layers: int,
+    rows: Sequence[Row],
+    *,
+    per_step: float,
+    together: bool,
 ) -> Pace:
     """Train on `rows` with two shallow models; every further layer costs what the last ones did.
 
     make: a model of a depth with random weights
+    per_step: rows of an optimiser step; the first of them makes the gradients to which the others add
     together: both are in memory at a time and take turns, because what slows one alone would count for every layer
 
     The first pass over the rows compiles their products, as it will in the run, where hardly two rows have one length.
@@ -52,23 +59,24 @@ def measured_pace(
     shallow = make(first)
     for _ in range(2):  # the first makes the gradients, the second finds them there
         _row(shallow, rows[0])
+    every = max(1, round(per_step))
     cold, taken = 0.0, 0
     while taken < len(rows) and cold < _PATIENCE:
-        cold += _row(shallow, rows[taken])
+        cold += _row(shallow, rows[taken], first=taken % every == 0)
         taken += 1
     rows = rows[:taken]
     if together:
         deep = make(second)
         _row(deep, rows[0])
-        warm, more = _means([shallow, deep], rows)
+        warm, more = _means([shallow, deep], rows, every)
         update = _update(shallow)
     else:
-        (warm,) = _means([shallow], rows)
+        (warm,) = _means([shallow], rows, every)
         update = _update(shallow)
         del shallow
         deep = make(second)
         _row(deep, rows[0])
-        (more,) = _means([deep], rows)
+        (more,) = _means([deep], rows, every)
     more_update = _update(deep)
     each = max(0.0, more - warm) / (second - first)
     each_update = max(0.0, more_update - update) / (second - first)
@@ -97,20 +105,24 @@ def seconds_of(machine: Machine, work: Work, dtype: torch.dtype) -> float:
     return products + traffic + calls
 
 
-def _row(setup: Setup, row: Row) -> float:
+def _row(setup: Setup, row: Row, *, first: bool = False) -> float:
+    """Seconds. first: of its step."""
+    if first:
+        for optimizer in setup.optimizers:
+            optimizer.zero_grad(set_to_none=True)
     begin = time.perf_counter()
     row_loss(setup, row).backward()
     return time.perf_counter() - begin
 
 
-def _means(setups: Sequence[Setup], rows: Sequence[Row]) -> list[float]:
-    """Seconds of all rows in each model, which take turns.
+def _means(setups: Sequence[Setup], rows: Sequence[Row], every: int) -> list[float]:
+    """Seconds of all rows in each model, which take turns; each so many rows a step begins.
 
     The mean of some passes: a run, too, pays for whatever shares the machine with it.
     """
     passes: list[list[float]] = []
     while len(passes) < _TIMES and sum(map(sum, passes)) < len(setups) * _PATIENCE:
-        times = [[_row(setup, row) for setup in setups] for row in rows]
+        times = [[_row(setup, row, first=i % every == 0) for setup in setups] for i, row in enumerate(rows)]
         passes.append([sum(column) for column in zip(*times, strict=True)])
     return [statistics.mean(column) for column in zip(*passes, strict=True)]
 
