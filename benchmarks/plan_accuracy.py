@@ -4,9 +4,9 @@
     python benchmarks/plan_accuracy.py --only 1 2 3
 
 Each combination is planned, then trained for a few optimiser steps, each in a process of its own: three times as many
-where rows are short, for the first steps touch memory that nobody had, at a price that varies fivefold (dev/LOG.md). Prints a Markdown
-table and exits with 1 if a peak is off by more than 10% or a time by more than 25%. The third base has the shape of
-Qwen3-0.6B and random weights; it is made under `benchmarks/work/` at the first run.
+where rows are short, for the first steps touch memory that nobody had, at a price that varies fourfold (dev/LOG.md).
+Prints a Markdown table and exits with 1 if a peak is off by more than 10% or a time by more than 25%. The third base
+has the shape of Qwen3-0.6B and random weights; it is made under `benchmarks/work/` at the first run.
 """
 
 import argparse
