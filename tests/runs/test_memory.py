@@ -5,13 +5,12 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camelid.runs import memory
-from camelid.runs.memory import HeapLimit, give_back_memory
+from camelid.runs.memory import HeapLimit, give_back_memory, resident_memory
 
 BLOCKS, SIZE = 50_000, 2_000  # 100 MB of small blocks
 MIB = 1 << 20
@@ -19,13 +18,12 @@ MIB = 1 << 20
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives back by itself, or never")
 def test_freed_blocks_go_back() -> None:
-    process = psutil.Process()
     blocks = [b"x" * SIZE for _ in range(BLOCKS)]
     kept = blocks[::100]  # among them, so that the heap cannot shrink by itself
     del blocks
-    held = process.memory_info().rss
+    held = resident_memory()
     give_back_memory()
-    assert held - process.memory_info().rss > BLOCKS * SIZE // 2
+    assert held - resident_memory() > BLOCKS * SIZE // 2
     assert set(kept) == {b"x" * SIZE}
 
 

@@ -175,15 +175,7 @@ def train(
             seed_step(recipe.seed, batch.step, world.rank)
             set_learning_rate(setup.optimizers, recipe.learning_rate * setup.factor(batch.step))
             weight, useful, computed = world.sum([batch.weight, batch.useful, batch.computed])
-            loss_sum = 0.0
-            for row in batch.rows:
-                if interrupts.requested:
-                    break
-                with heap.row():
-                    loss = row_loss(setup, row)
-                    _require_finite_loss(setup, batch.step, row, loss)
-                    (loss / max(weight, 1e-12)).backward()
-                    loss_sum += float(loss.detach())
+            loss_sum = _add_gradients(setup, batch, weight, interrupts, heap)
             if world.max(float(interrupts.requested)):
                 _drop_gradients(parameters)
                 outcome.stopped = "interrupted"
@@ -219,6 +211,20 @@ def train(
             metrics.sync()
             _save(setup, run, outcome.step, counters)
     return outcome
+
+
+def _add_gradients(setup: Setup, batch: StepBatch, weight: float, interrupts: Interrupts, heap: HeapLimit) -> float:
+    """Summed loss of this rank's rows, or of those before an interrupt. weight: of the edges of all ranks' rows."""
+    loss_sum = 0.0
+    for row in batch.rows:
+        if interrupts.requested:
+            break
+        with heap.row():
+            loss = row_loss(setup, row)
+            _require_finite_loss(setup, batch.step, row, loss)
+            (loss / max(weight, 1e-12)).backward()
+            loss_sum += float(loss.detach())
+    return loss_sum
 
 
 def _curves_until(run: RunDirectory, step: int) -> dict[str, list[tuple[float, float]]]:

@@ -79,7 +79,7 @@ def this_machine(flops: dict[torch.dtype, float]) -> Machine:
         sheet = named_gpu(known) if known is not None else named_gpu("RTX 4090")
         return Machine(name, True, float(free), sheet.price, sheet.flops, sheet.moved, measured=False)
     name = f"this machine ({os.cpu_count()} cores)"
-    return Machine(name, False, available_memory(), CPU, flops, copy_rate(), True, touch_price())
+    return Machine(name, False, available_memory(), CPU, flops, copy_rate(), measured=True, touched=touch_price())
 
 
 def available_memory() -> float:
