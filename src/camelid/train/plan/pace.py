@@ -17,7 +17,8 @@ from camelid.train.setup import Setup
 
 _REACHED = 0.5  # of a GPU's data sheet, in the products of a training step
 _PATIENCE = 6.0  # seconds after which no further row is timed, and none once more
-_TIMES = 3  # that each row is timed
+_TIMES = 5  # that each row is timed
+_SPELL = 1.25  # times the median of the passes over the rows: what is above did not come from the model
 _DISPATCH = 8e-6  # seconds that an operation costs however small it is
 
 
@@ -56,33 +57,29 @@ def measured_pace(
     """
     rows = sorted(rows, key=lambda row: len(row.tree))
     first, second = depths
-    shallow = make(first)
-    for _ in range(2):  # the first makes the gradients, the second finds them there
-        _row(shallow, rows[0])
+    shallow = _ready(make(first), rows[0])
     every = max(1, round(per_step))
-    cold, taken = 0.0, 0
-    while taken < len(rows) and cold < _PATIENCE:
-        cold += _row(shallow, rows[taken], first=taken % every == 0)
-        taken += 1
-    rows = rows[:taken]
+    cold: list[float] = []
+    while len(cold) < len(rows) and sum(cold) < _PATIENCE:
+        cold.append(_row(shallow, rows[len(cold)], first=len(cold) % every == 0))
+    rows = rows[: len(cold)]
     if together:
-        deep = make(second)
-        _row(deep, rows[0])
+        deep = _ready(make(second), rows[0])
         warm, more = _means([shallow, deep], rows, every)
         update = _update(shallow)
     else:
         (warm,) = _means([shallow], rows, every)
         update = _update(shallow)
         del shallow
-        deep = make(second)
-        _row(deep, rows[0])
+        deep = _ready(make(second), rows[0])
         (more,) = _means([deep], rows, every)
-    more_update = _update(deep)
-    each = max(0.0, more - warm) / (second - first)
-    each_update = max(0.0, more_update - update) / (second - first)
+    each = max(0.0, sum(more) - sum(warm)) / (second - first)
+    each_update = max(0.0, _update(deep) - update) / (second - first)
     computed = sum(len(row.tree) for row in rows)
+    # The median: a slow moment in one pass would count for all rows of the run.
+    compiling = max(0.0, len(rows) * statistics.median(new - known for new, known in zip(cold, warm, strict=True)))
     # What is no layer: the head, nearly all of it (and what layers that learn take beyond the frozen ones).
-    beside = max(0.0, cold - each * first)
+    beside = max(0.0, sum(warm) - each * first) + compiling
     return Pace(
         token=each * layers / computed,
         learnt=beside / learnt_tokens(rows),
@@ -115,16 +112,31 @@ def _row(setup: Setup, row: Row, *, first: bool = False) -> float:
     return time.perf_counter() - begin
 
 
-def _means(setups: Sequence[Setup], rows: Sequence[Row], every: int) -> list[float]:
-    """Seconds of all rows in each model, which take turns; each so many rows a step begins.
+def _ready(setup: Setup, row: Row) -> Setup:
+    """After two rows: the first makes the gradients, the second finds them there."""
+    for _ in range(2):
+        _row(setup, row)
+    return setup
 
-    The mean of some passes: a run, too, pays for whatever shares the machine with it.
+
+def _means(setups: Sequence[Setup], rows: Sequence[Row], every: int) -> list[list[float]]:
+    """Seconds of each row, by model; the models take turns, and each so many rows a step begins.
+
+    The mean of some passes, for a run, too, pays for whatever shares the machine with it; but without a pass that was
+    far slower than the others: a run is longer, so it feels less of such a spell.
     """
-    passes: list[list[float]] = []
-    while len(passes) < _TIMES and sum(map(sum, passes)) < len(setups) * _PATIENCE:
-        times = [[_row(setup, row, first=i % every == 0) for setup in setups] for i, row in enumerate(rows)]
-        passes.append([sum(column) for column in zip(*times, strict=True)])
-    return [statistics.mean(column) for column in zip(*passes, strict=True)]
+    passes: list[list[list[float]]] = []
+    while len(passes) < _TIMES and sum(map(_total, passes)) < len(setups) * _PATIENCE:
+        passes.append([[_row(setup, row, first=i % every == 0) for setup in setups] for i, row in enumerate(rows)])
+    most = _SPELL * statistics.median(map(_total, passes))
+    kept = [times for times in passes if _total(times) <= most]
+    return [
+        [statistics.mean(times[i][model] for times in kept) for i in range(len(rows))] for model in range(len(setups))
+    ]
+
+
+def _total(times: Sequence[Sequence[float]]) -> float:
+    return sum(map(sum, times))
 
 
 def _update(setup: Setup) -> float:
