@@ -167,9 +167,6 @@ def test_it_is_a_parameter_like_any_other(bits: Any) -> None:
     torch.testing.assert_close(nn.functional.embedding(ids, weight), values[ids], rtol=0, atol=0)
     torch.testing.assert_close(weight.index_select(0, ids[0]), values[ids[0]], rtol=0, atol=0)
     torch.testing.assert_close(weight * 2 + 1, values * 2 + 1, rtol=0, atol=0)  # no rule: it sees the values
-    joined = torch.cat([weight, weight.rows(slice(0, 5))])
-    assert isinstance(joined, QuantisedWeight)
-    torch.testing.assert_close(joined.dense(), torch.cat((values, values[:5])), rtol=0, atol=0)
     layer.bfloat16()
     assert isinstance(layer.weight, QuantisedWeight)
     assert layer.weight.dtype == torch.bfloat16

@@ -106,11 +106,15 @@ def test_it_answers_while_it_is_trained(tmp_path: Path, quantization: str) -> No
     lm, renderer = done.setup.trainable.lm, done.setup.data.renderer
     asked = [Conversation((Message("user", text),), Origin("test", 1)) for text in ("你好", "Sort these numbers: 3, 1")]
     sampling = Sampling(max_new_tokens=8, temperature=0)
-    count = len(weights_of(lm))
-    with packed(lm, Routing(), layout="tree"):  # no float copy of the base, for as long as it answers
-        products = [module._product for module in lm.modules() if isinstance(module, PackedLinear)]
-        assert len(products) == 3 * 4
-        assert all(isinstance(product.weight, QuantisedWeight) for product in products)
+    weights = weights_of(lm)
+    count = len(weights)
+    own = {weight.codes.data_ptr() for weight in weights.values()}
+    with packed(lm, Routing(), layout="tree"):  # no copy of the base, for as long as it answers
+        layers = [module for module in lm.modules() if isinstance(module, PackedLinear)]
+        assert len(layers) == 3 * 4
+        for product in (product for layer in layers for product in layer._products):
+            assert isinstance(product.weight, QuantisedWeight)
+            assert product.weight.codes.data_ptr() in own
     ours = [answer.text for answer in LiveGenerator(lm, renderer).generate(asked, sampling)]
     assert len(weights_of(lm)) == count > 0
     _dequantise(lm)

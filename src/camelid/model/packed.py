@@ -107,9 +107,12 @@ class PackedLinear(nn.Module):
     def __init__(self, parts: Sequence[Projection], routing: Routing, adapter: str = "") -> None:
         super().__init__()
         self.sizes = [len(part.weight) for part in parts]
-        weight = parts[0].weight if len(parts) == 1 else torch.cat([part.weight.detach() for part in parts])
-        self._product = Product(weight, _joint_bias(parts))
-        self._in_features, self._dtype = weight.shape[1], weight.dtype
+        first = parts[0].weight
+        if len(parts) == 1 or isinstance(first, QuantisedWeight):  # quantised ones are used where they are
+            self._products = [Product(part.weight, _joint_bias([part])) for part in parts]
+        else:
+            self._products = [Product(torch.cat([part.weight.detach() for part in parts]), _joint_bias(parts))]
+        self._in_features, self._dtype = first.shape[1], first.dtype
         self._routing = routing
         self._adapters: dict[str, _Adapter] = {}
         for i, part in enumerate(parts):
@@ -134,7 +137,9 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O), the layers' outputs side by side."""
         rows = x.reshape(-1, self._in_features)
-        y = self._product(rows)
+        y = self._products[0](rows)
+        if len(self._products) > 1:
+            y = torch.cat([y, *(product(rows) for product in self._products[1:])], -1)
         for name, chosen in self._routing.rows.items():
             adapter = self._adapters.get(name)
             if adapter is None:

@@ -149,11 +149,8 @@ def packed_bytes(model: nn.Module, layout: str) -> list[int]:
 
 
 def laid_out_bytes(weights: list[Tensor]) -> int:
-    """Bytes of a joint layer; a quantised weight alone is used where it is."""
-    kept = [weight.stored_bytes for weight in weights if isinstance(weight, QuantisedWeight)]
-    if kept:
-        return sum(kept) if len(kept) > 1 else 0
-    return sum(weight.nbytes for weight in weights)
+    """Bytes of a joint layer; quantised weights are used where they are."""
+    return sum(weight.nbytes for weight in weights if not isinstance(weight, QuantisedWeight))
 
 
 def _targets(model: nn.Module, layout: str) -> list[str]:

@@ -135,7 +135,7 @@ class QuantisedWeight(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         rule = _RULES.get(func)
-        if rule is not None and isinstance(args[0], cls | list):
+        if rule is not None and isinstance(args[0], cls):
             made = rule(*args, **kwargs)
             if made is not NotImplemented:
                 return made
@@ -162,17 +162,6 @@ def _to(weight: QuantisedWeight, *, dtype: Any = None, device: Any = None, **kwa
     return weight.remade(lambda part: part.to(device) if device is not None else part.clone(), dtype)
 
 
-def _cat(weights: list[Any], dim: int = 0) -> Any:
-    """Rows below each other stay quantised where all are, in the same way."""
-    first = weights[0]
-    if dim != 0 or not all(isinstance(w, QuantisedWeight) for w in weights):
-        return NotImplemented
-    if len({(w.bits, w.shape[1], w.scale.shape[1], w.dtype) for w in weights}) != 1:
-        return NotImplemented
-    parts = [torch.cat(same) for same in zip(*(w.parts for w in weights), strict=True)]
-    return QuantisedWeight(parts[0], parts[1], parts[2] if len(parts) == 3 else None, first.dtype)
-
-
 def _embedding(weight: QuantisedWeight, ids: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return weight.rows(ids.reshape(-1)).dense().view(*ids.shape, -1)
 
@@ -187,7 +176,6 @@ _RULES: dict[Any, Any] = {
     _ATEN.alias.default: _same,
     _ATEN.clone.default: _clone,
     _ATEN._to_copy.default: _to,
-    _ATEN.cat.default: _cat,
     _ATEN.embedding.default: _embedding,
     _ATEN.index_select.default: _index_select,
 }
