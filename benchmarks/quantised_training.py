@@ -7,7 +7,7 @@ Every run is a process of its own, LoRA r=8 on all linear layers over the same r
 useful tokens, those of the separate rows, a second of optimiser steps (the first is warm-up). Memory is the process's
 largest resident set, and what that was before the first step, in the settings of somebody who is short of it: rows of
 512 tokens and gradient checkpointing. Retention is not measured. Prints a line of JSON a run, and the table; exits with
-1 where a held-out loss, before or after, is above the float base's by more than we state: 0.5% in 8 bits, 6% in 4.
+1 where a held-out loss, before or after, is above the float base's by more than we state: 0.5% in 8 bits, 10% in 4.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 STEPS, ROWS_A_STEP, HELD_OUT = 12, 16, 48
 BASES, DTYPES, QUANTIZATIONS = ("smollm2", "gemma3-270m"), ("float32", "bfloat16"), ("none", "8bit", "4bit")
-BOUNDS = {"8bit": 0.005, "4bit": 0.06}  # of the held-out loss, as a share of the float base's
+BOUNDS = {"8bit": 0.005, "4bit": 0.1}  # of the held-out loss, as a share of the float base's
 
 
 def main() -> None:

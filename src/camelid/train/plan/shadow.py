@@ -87,7 +87,7 @@ def build(
             trust_remote_code=False,
         )
         if recipe.quantization != "none":
-            shape_quantised(model, recipe.quantization, tables=not gpu)
+            shape_quantised(model, recipe.quantization, bitsandbytes=gpu)
         fuse(model)
         layout = "tree" if recipe.layout == "tree" and why_not_tree(model) is None else "separate"
         model.set_attn_implementation(TREE_ATTENTION if layout == "tree" else ordinary_attention(model))
