@@ -14,6 +14,7 @@ from tiny import tiny_base, tiny_model
 from camelid.cli import retention
 from camelid.evaluate import exam, general
 from camelid.evaluate.retention import load_questions
+from camelid.model import quantised_load
 
 
 @pytest.fixture
@@ -95,7 +96,11 @@ def _bfloat16(folder: Path) -> dict[str, object]:
     return {"dtype": "bfloat16"}
 
 
-@pytest.mark.parametrize("change", [_other_weights, _other_config, _other_template, _bfloat16])
+def _four_bits(folder: Path) -> dict[str, object]:
+    return {"quantization": "4bit"}
+
+
+@pytest.mark.parametrize("change", [_other_weights, _other_config, _other_template, _bfloat16, _four_bits])
 def test_another_base_is_asked_anew(
     tmp_path: Path, measured: list[None], change: Callable[[Path], dict[str, object]]
 ) -> None:
@@ -103,6 +108,14 @@ def test_another_base_is_asked_anew(
     _train(tmp_path, "second", **change(tmp_path))
     assert len(measured) == 4
     assert len(_kept(tmp_path)) == 2
+
+
+def test_other_bits_are_asked_anew(tmp_path: Path, measured: list[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    _train(tmp_path, "first", quantization="4bit")
+    own = quantised_load.bits_of
+    monkeypatch.setattr(quantised_load, "bits_of", lambda *a, **k: dict.fromkeys(own(*a, **k), 8))
+    _train(tmp_path, "second", quantization="4bit")
+    assert len(measured) == 4
 
 
 def test_a_damaged_file_is_named_and_made_anew(tmp_path: Path, measured: list[None]) -> None:

@@ -21,6 +21,7 @@ from camelid.evaluate.general import Change, General, kept, measure_general, ris
 from camelid.generate.local import LiveGenerator
 from camelid.model.gguf_convert import cache_directory
 from camelid.model.load import trained_to_answer
+from camelid.model.quantised import weights_of
 from camelid.model.resolve import ADAPTER_FILE
 from camelid.runs.directory import RunDirectory
 from camelid.runs.durable import write_durably
@@ -81,6 +82,7 @@ def _file_of_base(setup: Setup, directory: RunDirectory) -> Path:
     weights = read_manifest(directory.manifest_file)["base"]
     digest = hashlib.sha256(camelid.__version__.encode())
     digest.update(json.dumps([[file["sha256"] for file in weights["files"]], weights.get("quantization")]).encode())
+    digest.update(json.dumps({name: weight.bits for name, weight in weights_of(trainable.lm).items()}).encode())
     digest.update((source.directory / "config.json").read_bytes())
     if source.adapter_directory is not None:
         digest.update((source.adapter_directory / ADAPTER_FILE).read_bytes())
