@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from peft import PeftModel
 from runs_for_tests import tiny_recipe
+from safetensors.torch import load_file, save_file
 from tiny import tiny_base
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
@@ -19,7 +22,7 @@ from camelid.config import Recipe
 from camelid.data.tree import build_tree
 from camelid.errors import UserError
 from camelid.generate.opening import Wanted, open_generator
-from camelid.model.class_head import class_logits
+from camelid.model.class_head import add_class_head, class_logits
 from camelid.model.classifier_files import load_classifier
 from camelid.model.layout import choose_layout, hidden_states
 from camelid.model.load import load_model, resolve
@@ -66,16 +69,28 @@ def _logits(model: Any) -> torch.Tensor:
         return class_logits(model, hidden_states(model, tree, "tree"), torch.arange(len(IDS)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+def _louder(folder: Path, times: float) -> Path:
+    """The tiny base, its last norm so many times as large, as Gemma's is beside a Llama's."""
+    base = shutil.copytree(tiny_base(), folder / f"louder-{times:g}")
+    file = base / "model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "model.norm.weight": tensors["model.norm.weight"] * times}, file, metadata={"format": "pt"})
+    return base
+
+
+@pytest.mark.parametrize(
+    ("method", "times"), [(method, 1.0) for method in METHODS] + [("lora", 40.0), ("ptuning2", 40.0), ("full", 40.0)]
+)
 @pytest.mark.parametrize("task", ["classify", "tag"])
-def test_others_load_what_is_saved(task: str, method: str, tmp_path: Path) -> None:
-    setup, final = _trained(_recipe(tmp_path, task, method))
+def test_others_load_what_is_saved(task: str, method: str, times: float, tmp_path: Path) -> None:
+    base = _louder(tmp_path, times)
+    setup, final = _trained(_recipe(tmp_path, task, method, base=str(base)))
     ours = _logits(setup.trainable.lm)
     assert setup.data.task is not None
     labels = setup.data.task.labels
     auto: Any = AutoModelForTokenClassification if task == "tag" else AutoModelForSequenceClassification
     if setup.trainable.has_adapter:
-        theirs = auto.from_pretrained(tiny_base(), num_labels=len(labels))
+        theirs = auto.from_pretrained(base, num_labels=len(labels))
         theirs = PeftModel.from_pretrained(theirs, final)
     else:
         theirs = auto.from_pretrained(final)
@@ -91,8 +106,20 @@ def test_others_load_what_is_saved(task: str, method: str, tmp_path: Path) -> No
     assert info == TaskInfo(task, labels)
 
 
+def test_a_fresh_head_begins_alike_however_large_the_last_norm_is(tmp_path: Path) -> None:
+    """Its loss is near that of a guess, and its scale a power of two, so that files hold exactly what was trained."""
+    info, losses = TaskInfo("classify", ("a", "b", "c")), []
+    for times in (1.0, 40.0, 0.01):
+        model = load_model(_louder(tmp_path, times), dtype="float32").model
+        head = add_class_head(model, info, seed=0)
+        choose_layout(model, "tree")
+        assert math.frexp(head.scale)[0] == 0.5
+        losses += (-torch.log_softmax(_logits(model), -1)).mean(-1).tolist()
+    assert max(losses) < 1.5 * math.log(3), losses
+
+
 def test_a_classifier_is_trained_on_with_its_head_and_only_for_its_classes(tmp_path: Path) -> None:
-    _, final = _trained(_recipe(tmp_path, "classify", "ptuning2"))
+    _, final = _trained(_recipe(tmp_path, "classify", "ptuning2", base=str(_louder(tmp_path, 40))))
     again, _ = _trained(
         _recipe(tmp_path, "classify", "ptuning2", base=str(final), learning_rate=1e-12, output_dir=str(tmp_path / "b"))
     )

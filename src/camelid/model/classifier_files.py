@@ -52,7 +52,7 @@ def saved_head(model: nn.Module, *, layered: bool) -> dict[str, Tensor]:
     head = class_head_of(model)
     assert head is not None
     before = "base_model.model." if layered else "base_model."
-    return {f"{before}{NAME}.{name}": parameter.detach() for name, parameter in head.named_parameters()}
+    return {f"{before}{NAME}.{name}": tensor for name, tensor in head.folded().items()}
 
 
 def add_head_to_file(model: nn.Module, file: Path, *, layered: bool) -> None:
@@ -81,8 +81,10 @@ def classifier_state(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a tuned classifier by their names in transformers' class: the decoder and the head."""
     decoder = model.get_decoder()  # type: ignore[operator]
     before = next(name for name, module in model.named_modules() if module is decoder)
-    kept = (f"{before}.", f"{NAME}.")
-    return {name: tensor.detach() for name, tensor in model.state_dict().items() if name.startswith(kept)}
+    head = class_head_of(model)
+    assert head is not None
+    kept = {name: tensor.detach() for name, tensor in model.state_dict().items() if name.startswith(f"{before}.")}
+    return kept | {f"{NAME}.{name}": tensor for name, tensor in head.folded().items()}
 
 
 def save_classifier(model: nn.Module, info: TaskInfo, directory: Path) -> None:
